@@ -1,0 +1,88 @@
+"""The rules that a structure must keep to be learned from. A rule's name is the `rule` column of its rejections.
+
+A rule takes a structure and the bounds, and returns what is wrong with it, or None. They are asked in the order of
+RULES and the first fault is told, so a rule may rely on those before it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystals.config import ChecksConfig
+from crystals.crystal import Crystal
+from crystals.neighbors import shortest_distance
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row under examination: its crystal, and the value of its target."""
+
+    crystal: Crystal
+    target: float | None
+
+
+def elements(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
+    """Atomic numbers are those of elements."""
+    numbers = candidate.crystal.atomic_numbers
+    wrong = numbers[(numbers < 1) | (numbers > 118)]
+    return f"atomic number {wrong[0]} is of no element (1–118)" if len(wrong) else None
+
+
+def lattice(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
+    """Three finite vectors that span a volume. A left-handed cell is as good as a right-handed one."""
+    vectors = candidate.crystal.lattice
+    if not np.isfinite(vectors).all():
+        return "the lattice has a number that is not finite"
+    lengths = np.linalg.norm(vectors, axis=1)
+    if lengths.min() < 0.1:
+        return f"a lattice vector is {lengths.min():.3g} Å long"
+    flatness = candidate.crystal.volume / lengths.prod()
+    return f"the lattice vectors lie in a plane (volume over lengths {flatness:.1e})" if flatness < 1e-3 else None
+
+
+def coordinates(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
+    """Every coordinate is a finite number."""
+    finite = np.isfinite(candidate.crystal.frac_coords).all()
+    return None if finite else "an atom has a coordinate that is not finite"
+
+
+def volume(candidate: Candidate, bounds: ChecksConfig) -> str | None:
+    """Volume per atom within physical bounds."""
+    each = candidate.crystal.volume / len(candidate.crystal)
+    if bounds.min_volume_per_atom <= each <= bounds.max_volume_per_atom:
+        return None
+    return (
+        f"{each:.4g} Å³ an atom; allowed are {bounds.min_volume_per_atom:g} to {bounds.max_volume_per_atom:g} "
+        "(checks.min_volume_per_atom, checks.max_volume_per_atom)"
+    )
+
+
+def min_distance(candidate: Candidate, bounds: ChecksConfig) -> str | None:
+    """No two atoms, periodic images included, closer than physics allows."""
+    shortest = shortest_distance(candidate.crystal, bounds.min_distance)
+    if shortest is None:
+        return None
+    return f"two atoms are {shortest:.3g} Å apart; allowed is {bounds.min_distance:g} (checks.min_distance)"
+
+
+def target(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
+    """The value to learn is there and finite."""
+    if candidate.target is None:
+        return "has no value of the target"
+    return None if np.isfinite(candidate.target) else f"the target is {candidate.target}"
+
+
+Rule = Callable[[Candidate, ChecksConfig], str | None]
+RULES: dict[str, Rule] = {
+    rule.__name__: rule for rule in (target, elements, lattice, coordinates, volume, min_distance)
+}
+
+
+def fault_of(candidate: Candidate, bounds: ChecksConfig) -> tuple[str, str] | None:
+    """The name and message of the first rule that the candidate breaks."""
+    for name, rule in RULES.items():
+        message = rule(candidate, bounds)
+        if message is not None:
+            return name, message
+    return None

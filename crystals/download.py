@@ -1,0 +1,48 @@
+"""The program of the download step: whatever the source is, one structures table."""
+
+import logging
+import time
+
+import pyarrow.parquet as pq
+
+from crystals.sources.opening import opened
+from storage import schemas
+from storage.errors import InputError
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+
+class DownloadSpec(Spec):
+    """The source, by its name or path."""
+
+    source: str
+
+
+def build(spec: DownloadSpec) -> Facts:
+    """Write structures.parquet batch by batch: memory does not grow with the source."""
+    began = time.perf_counter()
+    source = opened(spec.source)
+    schema = schemas.structures(source.targets(), source.splits())
+    rows = unreadable = 0
+    with pq.ParquetWriter(spec.output / "structures.parquet", schema, compression="zstd") as writer:
+        for batch in source.batches(schema):
+            writer.write_batch(batch)
+            rows += len(batch)
+            unreadable += len(batch) - batch.column("fault_rule").null_count
+    if not rows:
+        raise InputError(f"{spec.source}: has no rows")
+    log.info("%s: %s rows", source.title, f"{rows:,}")
+    return {
+        "title": source.title,
+        "note": source.note,
+        "targets": source.targets(),
+        "splits": source.splits(),
+        "rows": rows,
+        "unreadable": unreadable,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+if __name__ == "__main__":
+    main(DownloadSpec, build)

@@ -1,0 +1,81 @@
+"""The program of one shard of the graph step: structures in, crystal graphs out."""
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crystals.config import GraphConfig
+from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
+from crystals.symmetry import spacegroup_number
+from crystals.table import crystals_of, list_column, rejected_table
+from storage import schemas
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+
+class GraphsSpec(Spec):
+    """One shard of structures, and which of its columns is the target."""
+
+    structures: Path
+    target: str
+    config: GraphConfig
+
+
+def build(spec: GraphsSpec) -> Facts:
+    """Write graphs.parquet and rejected.parquet."""
+    began = time.perf_counter()
+    source = pq.ParquetFile(spec.structures)
+    splits = schemas.split_columns(source.schema_arrow.names)
+    schema = schemas.graphs(spec.target, splits)
+    rejected: list[tuple[str, str, str]] = []
+    counts: Counter[str] = Counter(rows=0, accepted=0, atoms=0, edges=0)
+    with pq.ParquetWriter(spec.output / "graphs.parquet", schema, compression="zstd") as writer:
+        for batch in source.iter_batches(512):
+            graphs = graphs_of(batch, spec.config, schema, rejected)
+            counts.update(rows=len(batch), accepted=len(graphs))
+            counts.update(atoms=len(graphs["atomic_numbers"].combine_chunks().values))
+            counts.update(edges=len(graphs["edge_source"].combine_chunks().values))
+            writer.write_table(graphs)
+    schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
+    by_rule = dict(Counter(rule for _, rule, _ in rejected))
+    return {**counts, "rejected": len(rejected), "by_rule": by_rule, "seconds": time.perf_counter() - began}
+
+
+def graphs_of(
+    batch: pa.RecordBatch, config: GraphConfig, schema: pa.Schema, rejected: list[tuple[str, str, str]]
+) -> pa.Table:
+    """The graphs of a batch of structures; a structure that gives none is added to `rejected`."""
+    kept: list[int] = []
+    edges: list[Edges] = []
+    groups: list[int | None] = []
+    told = batch.column("spacegroup_number").to_pylist()
+    for row, crystal in enumerate(crystals_of(batch)):
+        if crystal is None:
+            raise ValueError(f"row {row} has no crystal; validation lets none of these through")
+        try:
+            found = find_neighbors(crystal, config)
+        except IsolatedAtom as reason:
+            rejected.append((batch.column(schemas.MATERIAL_ID)[row].as_py(), "isolated_atom", str(reason)))
+            continue
+        kept.append(row)
+        edges.append(found)
+        groups.append(told[row] if told[row] is not None else spacegroup_number(crystal))
+    rows = batch.take(pa.array(kept, pa.int64()))
+    columns = {
+        "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
+        "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
+        "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
+        "edge_image": list_column([e.image.astype(np.int8) for e in edges], pa.int8()),
+        "spacegroup_number": pa.array(groups, pa.int16()),
+    }
+    return pa.table([columns[n] if n in columns else rows.column(n) for n in schema.names], schema=schema)
+
+
+if __name__ == "__main__":
+    main(GraphsSpec, build)

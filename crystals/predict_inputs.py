@@ -1,0 +1,118 @@
+"""The program that reads what a user wants predicted: files, folders and tables, each structure in its order."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pymatgen.core import Structure
+
+from crystals.checks import Candidate, fault_of
+from crystals.config import ChecksConfig, GraphConfig
+from crystals.crystal import Crystal
+from crystals.graphs import graphs_of
+from crystals.sources.batches import Row, batches_of
+from crystals.sources.files import form_of, rows_of
+from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_cif, from_pymatgen, one_line
+from crystals.sources.table import row_of
+from crystals.table import crystals_of
+from storage import schemas
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+TARGET = "target"  # a column of nulls: nobody knows it yet
+INPUTS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("formula", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+class InputsSpec(Spec):
+    """Paths in the order they were given, and the graphs that the model was trained on."""
+
+    files: list[Path]
+    config: GraphConfig
+
+
+def build(spec: InputsSpec) -> Facts:
+    """Write inputs.parquet (id, formula, error) and graphs.parquet, whose material_id is the input's position."""
+    schema = schemas.graphs(TARGET, [])
+    structures = schemas.structures([TARGET], [])
+    position = itertools.count()
+    refused = 0
+    with (
+        pq.ParquetWriter(spec.output / "inputs.parquet", INPUTS) as inputs,
+        pq.ParquetWriter(spec.output / "graphs.parquet", schema) as graphs,
+    ):
+        for batch in batches_of(_rows(spec.files), structures):
+            numbers = [str(next(position)) for _ in range(len(batch))]
+            errors = _errors(batch)
+            named = batch.set_column(0, batch.schema.field(0), pa.array(numbers))
+            readable = named.filter(pa.array([error is None for error in errors]))
+            rejected: list[tuple[str, str, str]] = []
+            graphs.write_table(graphs_of(readable, spec.config, schema, rejected))
+            isolated = {number: message for number, _, message in rejected}
+            errors = [error or isolated.get(n) for error, n in zip(errors, numbers, strict=True)]
+            refused += sum(error is not None for error in errors)
+            columns = [batch.column(schemas.MATERIAL_ID), batch.column("formula"), pa.array(errors, pa.string())]
+            inputs.write_table(pa.table(columns, schema=INPUTS))
+    return {"rows": next(position), "refused": refused}
+
+
+def _errors(batch: pa.RecordBatch) -> list[str | None]:
+    """Why each row cannot be predicted; None for those that can."""
+    told = batch.column("fault_message").to_pylist()
+    return [message or _physical_fault(crystal) for message, crystal in zip(told, crystals_of(batch), strict=True)]
+
+
+def _physical_fault(crystal: Crystal | None) -> str | None:
+    if crystal is None:
+        return "has no crystal"
+    fault = fault_of(Candidate(crystal, 0.0), ChecksConfig())
+    return fault and fault[1]
+
+
+def _rows(files: list[Path]) -> Iterator[Row]:
+    for path in files:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and _is_structure(p))
+            if not inside:
+                yield Row(str(path), {}, lambda: _refuse("the folder has no CIF or POSCAR file"))
+            yield from map(_file, inside)
+        elif form_of(path):
+            yield from itertools.starmap(row_of, enumerate(rows_of(path), start=1))
+        else:
+            yield _file(path)
+
+
+def _is_structure(path: Path) -> bool:
+    name = path.name.lower()
+    return path.suffix.lower() in {".cif", ".vasp", ".poscar"} or name.startswith(("poscar", "contcar"))
+
+
+def _file(path: Path) -> Row:
+    return Row(str(path), {}, lambda: _read(path))
+
+
+def _read(path: Path) -> Crystal:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix.lower() == ".cif":
+        return from_cif(text)
+    try:
+        return from_pymatgen(Structure.from_str(text, fmt="poscar"))
+    except PARSER_ERRORS as error:
+        raise Unreadable("unreadable", f"is neither CIF (.cif) nor POSCAR: {one_line(error)}") from None
+
+
+def _refuse(message: str) -> Crystal:
+    raise Unreadable("unreadable", message)
+
+
+if __name__ == "__main__":
+    main(InputsSpec, build)

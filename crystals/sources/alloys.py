@@ -1,0 +1,37 @@
+"""The embedded source: alloys of seven fcc metals, labelled on the spot by an empirical potential."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from storage.store import digest_of
+
+COUNT = 2000
+SEED = 2018
+RECIPE = 1  # another way of making the alloys needs another number here
+
+
+class Alloys:
+    """Binary and ternary alloys of Al, Ni, Cu, Pd, Ag, Pt and Au, strained and displaced."""
+
+    title = "alloys"
+    note = "labels by ASE's effective-medium theory (EMT), an empirical potential: not DFT, not experiment"
+
+    def targets(self) -> list[str]:
+        """One."""
+        return ["formation_energy_per_atom"]
+
+    def splits(self) -> list[str]:
+        """None."""
+        return []
+
+    def contents(self) -> str:
+        """A digest of what they are made from."""
+        return digest_of([COUNT, SEED, RECIPE])
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The structures table."""
+        from crystals.alloying import alloys  # loads ASE, which the check of a target does not need
+        from crystals.sources.batches import batches_of
+
+        return batches_of(alloys(COUNT, SEED), schema)

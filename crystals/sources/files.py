@@ -1,0 +1,128 @@
+"""Rows of a table file as dictionaries, whatever its format; and the errors of five parsers as one."""
+
+import csv
+import gzip
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import InputError
+
+FORMATS = (".parquet", ".csv", ".json", ".jsonl")
+BROKEN_LINE = "\0broken line"  # the key under which a line of a .jsonl that is no JSON object passes its reason
+
+FORMAT_ERRORS = (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeDecodeError, csv.Error, ijson.JSONError, json.JSONDecodeError)
+
+
+def form_of(path: Path) -> str:
+    """The format that a file's name tells, `.gz` aside; "" where it tells none of ours."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    return suffix if suffix in FORMATS else ""
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FORMAT_ERRORS as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"{path}: is not what its name says, {form_of(path)[1:]}: {reason}") from None
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Every row of the file, a batch in memory at a time."""
+    readers = {".parquet": _parquet, ".csv": _csv, ".json": _json, ".jsonl": _jsonl}
+    with _translated(path):
+        yield from readers[form_of(path)](path)
+
+
+def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
+    """All columns, and those that hold numbers: by type in Parquet, by their first 200 rows elsewhere."""
+    if form_of(path) == ".parquet":
+        with _translated(path), _parquet_file(path) as file:
+            schema = pq.read_schema(file)
+        kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
+        return schema.names, [f.name for f in schema if any(is_kind(f.type) for is_kind in kinds)]
+    first = list(itertools.islice(rows_of(path), 200))
+    names = list(dict.fromkeys(name for row in first for name in row if name != BROKEN_LINE))
+    return names, [name for name in names if _is_numeric([row.get(name) for row in first])]
+
+
+def _is_numeric(values: list[Any]) -> bool:
+    said = [value for value in values if value is not None and value != ""]
+    try:
+        return bool(said) and all(isinstance(float(value), float) for value in said)
+    except (TypeError, ValueError):
+        return False
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
+    if path.suffix != ".gz":
+        yield path
+        return
+    with gzip.open(path) as packed, tempfile.NamedTemporaryFile(suffix=".parquet") as plain:
+        shutil.copyfileobj(packed, plain)  # Parquet is read from its end: it cannot be streamed out of gzip
+        plain.flush()
+        yield plain.name
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    with _parquet_file(path) as file, pq.ParquetFile(file) as table:
+        for batch in table.iter_batches(1024):
+            yield from batch.to_pylist()
+
+
+def _open(path: Path, mode: str) -> IO[Any]:
+    encoding = None if "b" in mode else "utf-8-sig"
+    return gzip.open(path, mode, encoding=encoding) if path.suffix == ".gz" else path.open(mode, encoding=encoding)  # type: ignore[return-value]
+
+
+def _csv(path: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a whole CIF
+    with _open(path, "rt") as file:
+        for row in csv.DictReader(file):
+            yield {name: value for name, value in row.items() if name is not None}
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with _open(path, "rt") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                row = {BROKEN_LINE: f"line {number} is not JSON: {error}"}
+            yield row if isinstance(row, dict) else {BROKEN_LINE: f"line {number} is not a JSON object"}
+
+
+def _json(path: Path) -> Iterator[dict[str, Any]]:
+    """A list of objects, or Matbench's {"index": […], "columns": […], "data": [[…], …]}."""
+    with _open(path, "rb") as file:
+        start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        file.seek(0)
+        if start == b"[":
+            yield from (row for row in ijson.items(file, "item", use_float=True) if isinstance(row, dict))
+            return
+    names = list(_items(path, "columns.item"))
+    if not names:
+        raise InputError(f'{path}: expected a list of objects, or Matbench\'s {{"index", "columns", "data"}}')
+    index = _items(path, "index.item")
+    for cells in _items(path, "data.item"):
+        yield {"material_id": str(next(index, "")) or None, **dict(zip(names, cells, strict=False))}
+
+
+def _items(path: Path, prefix: str) -> Iterator[Any]:
+    with _open(path, "rb") as file:
+        yield from ijson.items(file, prefix, use_float=True)

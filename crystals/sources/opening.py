@@ -1,0 +1,72 @@
+"""From the word that a user gives as source to the source it names. Loads neither numpy nor pymatgen by itself."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from crystals.sources.alloys import Alloys
+from crystals.sources.files import FORMATS, form_of
+from crystals.sources.folder import Folder
+from crystals.sources.table import Table
+from storage.errors import InputError
+
+
+class Source(Protocol):
+    """Where structures come from. `note` says what a reader of its numbers must know."""
+
+    title: str
+    note: str
+
+    def targets(self) -> list[str]:
+        """The columns that can be learned."""
+
+    def splits(self) -> list[str]:
+        """The columns by which the source publishes its own splits."""
+
+    def contents(self) -> str:
+        """A digest of what the source holds now."""
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The structures table."""
+
+
+SOURCES: dict[str, Callable[[], Source]] = {"alloys": Alloys}  # by name; everything else is a path
+
+
+class Origin(NamedTuple):
+    """A source that has been looked at: it is there, it has the target, and this is the digest of what it holds."""
+
+    source: str
+    target: str
+    contents: str
+
+
+def opened(source: str) -> Source:
+    """The source of that name or path. Raises InputError if there is none."""
+    if source in SOURCES:
+        return SOURCES[source]()
+    path = Path(source)
+    if path.is_dir():
+        return Folder(path)
+    known = f"{', '.join(SOURCES)}, a table ({', '.join(FORMATS)}, each also .gz), or a folder with id_prop.csv"
+    if not path.exists():
+        raise InputError(f"source {source}: no such file or folder; allowed are {known}")
+    if not form_of(path):
+        raise InputError(f"source {source}: unknown kind of file; allowed are {known}")
+    return Table(path)
+
+
+def check_source(source: str, target: str | None) -> Origin:
+    """What a run needs to know before its first step. Raises InputError if the source cannot be what it needs."""
+    found = opened(source)
+    targets = found.targets()
+    if not targets:
+        raise InputError(f"source {source}: has no column of numbers that could be a target")
+    if target is None and len(targets) > 1:
+        raise InputError(f"source {source}: say which --target to learn; it has {', '.join(targets)}")
+    if target is not None and target not in targets:
+        raise InputError(f"source {source}: no target {target!r}; it has {', '.join(targets)}")
+    name = source if source in SOURCES else str(Path(source).absolute())
+    return Origin(name, target or targets[0], found.contents())

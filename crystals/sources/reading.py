@@ -1,0 +1,124 @@
+"""One row of a source → a crystal, or the reason why it is none."""
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
+from pymatgen.core import Composition, Element, Structure
+
+from crystals.crystal import Crystal
+
+# What pymatgen's parsers are known to raise on text that is no structure; its own error types derive from these.
+PARSER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError)
+NUMBERS = {**NUMBER_OF_SYMBOL, "D": 1, "T": 1}
+STRUCTURE_COLUMNS = ("structure", "cif", "lattice")
+
+
+class Unreadable(Exception):
+    """A row that holds no crystal: the rule it breaks, and how."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+def crystal_of(row: Mapping[str, Any]) -> Crystal:
+    """The crystal of a row with a pymatgen `structure`, a `cif` text, or `lattice`, atoms and `frac_coords`."""
+    if row.get("structure") is not None:
+        return _from_dict(row["structure"])
+    if row.get("cif") is not None:
+        return from_cif(row["cif"])
+    if row.get("lattice") is None:
+        raise Unreadable("unreadable", f"has no {' or '.join(STRUCTURE_COLUMNS)}")
+    return _from_arrays(row)
+
+
+def from_cif(text: str) -> Crystal:
+    """The first structure of a CIF."""
+    try:
+        return from_pymatgen(Structure.from_str(str(text), fmt="cif"))
+    except PARSER_ERRORS as error:
+        raise Unreadable("unreadable", f"CIF: {one_line(error)}") from None
+
+
+def from_pymatgen(structure: Structure) -> Crystal:
+    """The arrays of an ordered structure."""
+    for position, site in enumerate(structure):
+        if not site.is_ordered:
+            raise Unreadable("ordered", f"site {position} is occupied by {site.species_string}")
+    numbers = [getattr(site.specie, "Z", 0) for site in structure]
+    return Crystal(structure.lattice.matrix, np.array(numbers, dtype=np.uint8), structure.frac_coords)
+
+
+def _from_dict(value: Any) -> Crystal:
+    try:
+        return from_pymatgen(Structure.from_dict(json.loads(value) if isinstance(value, str) else value))
+    except PARSER_ERRORS as error:
+        raise Unreadable("unreadable", f"structure: {one_line(error)}") from None
+
+
+def _from_arrays(row: Mapping[str, Any]) -> Crystal:
+    lattice = _numbers(row, "lattice")
+    if lattice.size != 9:
+        raise Unreadable("unreadable", f"lattice has {lattice.size} numbers instead of 9")
+    coords = _numbers(row, "frac_coords")
+    numbers = _atoms(row)
+    if coords.size != 3 * len(numbers):
+        raise Unreadable("unreadable", f"frac_coords has {coords.size} numbers for {len(numbers)} atoms")
+    if not len(numbers):
+        raise Unreadable("unreadable", "has no atoms")
+    return Crystal(lattice.reshape(3, 3), numbers, coords.reshape(-1, 3))
+
+
+def _atoms(row: Mapping[str, Any]) -> np.ndarray:
+    species = _listed(row.get("species"))
+    if species is not None:
+        unknown = [s for s in species if s not in NUMBERS]
+        if unknown:
+            raise Unreadable("elements", f"{unknown[0]!r} is no element")
+        return np.array([NUMBERS[s] for s in species], dtype=np.uint8)
+    numbers = _numbers(row, "atomic_numbers")
+    wrong = numbers[~((numbers >= 1) & (numbers <= 118) & (numbers % 1 == 0))]
+    if wrong.size:
+        raise Unreadable("elements", f"{wrong[0]:g} is no atomic number")
+    return numbers.astype(np.uint8)
+
+
+def _numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
+    value = _listed(row.get(name))
+    if value is None:
+        raise Unreadable("unreadable", f"has no {name}")
+    try:
+        return np.array(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        raise Unreadable("unreadable", f"{name} is not a list of numbers") from None
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.split()
+
+
+def reduced_formula(numbers: np.ndarray) -> str:
+    """`O3SrTi` and `Sr2Ti2O6` are both SrTiO3."""
+    return _formula(tuple(sorted(Counter(numbers.tolist()).items())))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _formula(counts: tuple[tuple[int, int], ...]) -> str:
+    if any(not 1 <= number <= 118 for number, _ in counts):
+        return ""
+    return str(Composition({Element.from_Z(number): count for number, count in counts}).reduced_formula)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text on one line of bearable length."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,0 +1,79 @@
+"""A table of structures: Parquet, CSV, JSON or JSON lines."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of
+from storage.errors import InputError
+from storage.schemas import MATERIAL_ID, split_columns
+from storage.store import digest_of_file
+
+if TYPE_CHECKING:
+    from crystals.sources.batches import Row
+
+log = logging.getLogger(__name__)
+
+STRUCTURAL = {MATERIAL_ID, "formula", "structure", "cif", "lattice", "species", "atomic_numbers", "frac_coords"}
+STRUCTURAL |= {"spacegroup_number"}
+
+
+class Table:
+    """The structures and targets of one file."""
+
+    note = ""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.title = path.name.removesuffix(".gz").rpartition(".")[0]
+
+    @cached_property
+    def _columns(self) -> tuple[list[str], list[str]]:
+        names, numeric = numeric_columns(self._path)
+        if not names:
+            raise InputError(f"{self._path}: has no rows")
+        if not {"structure", "cif", "lattice"} & set(names):
+            raise InputError(
+                f"{self._path}: no structure, cif or lattice column; it has {', '.join(names[:12]) or 'none'}"
+            )
+        return names, numeric
+
+    def targets(self) -> list[str]:
+        """The columns that hold numbers and are no part of the structure."""
+        return [name for name in self._columns[1] if name not in STRUCTURAL and name not in self.splits()]
+
+    def splits(self) -> list[str]:
+        """The columns by which the source publishes its own splits."""
+        return split_columns(self._columns[0])
+
+    def contents(self) -> str:
+        """sha256 of the file."""
+        return digest_of_file(self._path)
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The structures table, a batch in memory at a time."""
+        from crystals.sources.batches import batches_of  # loads pymatgen, which the check of a target does not need
+
+        if MATERIAL_ID not in self._columns[0]:
+            log.info("%s: no material_id column; rows are named by their number", self.title)
+        return batches_of(itertools.starmap(row_of, enumerate(rows_of(self._path), start=1)), schema)
+
+
+def row_of(number: int, known: Mapping[str, Any]) -> Row:
+    """The row of a table, by its number from 1 where it has no material_id."""
+    from crystals.sources.batches import Row
+    from crystals.sources.reading import Unreadable, crystal_of
+
+    def read() -> Any:
+        if BROKEN_LINE in known:
+            raise Unreadable("unreadable", known[BROKEN_LINE])
+        return crystal_of(known)
+
+    return Row(str(known.get(MATERIAL_ID) or f"row-{number:07}"), known, read)

@@ -1,0 +1,16 @@
+"""Symmetry of a crystal, from spglib."""
+
+import warnings
+
+import spglib
+
+from crystals.crystal import Crystal
+
+
+def spacegroup_number(crystal: Crystal, tolerance: float = 0.01) -> int | None:
+    """The number in the International Tables (1–230); None where spglib finds none within `tolerance` (Å)."""
+    cell = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    return None if found is None else int(found.number)

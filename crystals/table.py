@@ -1,0 +1,39 @@
+"""Between Arrow columns and crystals, without a Python object a number."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from crystals.crystal import Crystal
+
+
+def crystals_of(batch: pa.RecordBatch) -> Iterator[Crystal | None]:
+    """The crystals of a batch of the structures table, in order; None where the source could not read one."""
+    lattice, numbers, coords = (batch.column(n) for n in ("lattice", "atomic_numbers", "frac_coords"))
+    lattices = lattice.fill_null([0.0] * 9).flatten().to_numpy().reshape(-1, 3, 3) if lattice.null_count else None
+    if lattices is None:
+        lattices = lattice.flatten().to_numpy().reshape(-1, 3, 3)
+    known = numbers.is_valid().to_numpy(zero_copy_only=False)
+    of_atom, of_coord = (column.offsets.to_numpy() for column in (numbers, coords))
+    z, x = numbers.values.to_numpy(), coords.values.to_numpy()
+    for row in range(len(batch)):
+        if not known[row]:
+            yield None
+            continue
+        frac = x[of_coord[row] : of_coord[row + 1]].reshape(-1, 3)
+        yield Crystal(lattices[row], z[of_atom[row] : of_atom[row + 1]], frac)
+
+
+def list_column(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray:
+    """One list a row from one array a row."""
+    offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
+    np.cumsum([a.size for a in arrays], out=offsets[1:])
+    flat = np.concatenate([a.ravel() for a in arrays]) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, type=kind))
+
+
+def rejected_table(rows: Sequence[tuple[str, str, str]], schema: pa.Schema) -> pa.Table:
+    """The rejected table of (material_id, rule, message), sorted."""
+    columns = list(zip(*sorted(rows), strict=True)) or [(), (), ()]
+    return pa.table([pa.array(c, pa.string()) for c in columns], schema=schema)

@@ -1,0 +1,124 @@
+"""The program of the validate step: structures in, shards of accepted structures and a table of rejected rows out."""
+
+import logging
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crystals.checks import Candidate, fault_of
+from crystals.config import ChecksConfig
+from crystals.conflicts import Seen, contradictions
+from crystals.crystal import Crystal
+from crystals.table import crystals_of, rejected_table
+from storage import schemas
+from storage.errors import InputError
+from storage.partition import shard_count, shard_of
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+
+class ValidateSpec(Spec):
+    """The structures table, the column to learn, the bounds."""
+
+    structures: Path
+    target: str
+    checks: ChecksConfig
+
+
+def build(spec: ValidateSpec) -> Facts:
+    """Write structures-NNN.parquet, rejected.parquet and conflicts.parquet. Rows in = accepted + rejected.
+
+    Raises InputError with the counts by rule when more than `checks.max_rejected` of the rows are rejected.
+    """
+    began = time.perf_counter()
+    source = pq.ParquetFile(spec.structures)
+    rows = source.metadata.num_rows
+    examination = Examination(spec.target, spec.checks)
+    schema = schemas.accepted(source.schema_arrow, spec.target)
+    accepted_file = spec.scratch / "accepted.arrow"
+    with pa.OSFile(str(accepted_file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in source.iter_batches(1024):
+            keep = pa.array([examination.accepts(*row) for row in zip(*_columns(batch, spec.target), strict=True)])
+            writer.write_batch(batch.select(schema.names).cast(schema).filter(keep))
+    rejected = examination.rejected
+    schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
+    by_rule = dict(sorted(Counter(rule for _, rule, _ in rejected).items()))
+    _stop_if_too_many(rows, by_rule, spec.checks.max_rejected)
+    with pa.memory_map(str(accepted_file)) as mapped:
+        accepted = pa.ipc.open_file(mapped).read_all()
+        shards = _write_shards(accepted, shard_count(rows), spec.output)
+        conflicts = contradictions(examination.seen, accepted)
+    schemas.write_table(conflicts, spec.output / "conflicts.parquet")
+    accepted_file.unlink()
+    log.info("%s of %s structures accepted; rejected: %s", f"{len(accepted):,}", f"{rows:,}", _counted(by_rule))
+    return {
+        "rows": rows,
+        "accepted": len(accepted),
+        "rejected": len(rejected),
+        "by_rule": by_rule,
+        "conflicts": len(conflicts),
+        "shards": shards,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+class Examination:
+    """Asks the rules about one row after the other, and remembers what was rejected and which ids were seen."""
+
+    def __init__(self, target: str, checks: ChecksConfig) -> None:
+        self.rejected: list[tuple[str, str, str]] = []
+        self.seen: dict[str, Seen] = {}
+        self._target, self._checks = target, checks
+
+    def accepts(self, row: dict[str, object], crystal: Crystal | None) -> bool:
+        """Whether the row can be learned from; if not, it is in `rejected` with rule and message."""
+        name, value = str(row[schemas.MATERIAL_ID]), row[self._target]
+        if crystal is None:
+            fault: tuple[str, str] | None = str(row["fault_rule"]), str(row["fault_message"])
+        elif name in self.seen:
+            fault = "unique", "another row has this material_id; the first is kept"
+        else:
+            fault = fault_of(Candidate(crystal, value if isinstance(value, float) else None), self._checks)
+        if fault:
+            self.rejected.append((name, *fault))
+            return False
+        if crystal is not None and isinstance(value, float):
+            self.seen[name] = Seen(name, str(row["formula"]), crystal.volume / len(crystal), value, len(self.seen))
+        return True
+
+
+def _columns(batch: pa.RecordBatch, target: str) -> tuple[list[dict[str, object]], list[Crystal | None]]:
+    told = batch.select([schemas.MATERIAL_ID, "formula", target, "fault_rule", "fault_message"])
+    return told.to_pylist(), list(crystals_of(batch))
+
+
+def _write_shards(accepted: pa.Table, count: int, folder: Path) -> int:
+    """One file a shard, rows sorted by material_id: a shard's bytes depend on its members alone."""
+    members: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for position, material_id in enumerate(accepted[schemas.MATERIAL_ID].to_pylist()):
+        members[shard_of(material_id, count)].append((material_id, position))
+    for shard, found in members.items():
+        order = pa.array([position for _, position in sorted(found)], pa.int64())
+        schemas.write_table(accepted.take(order), folder / f"structures-{shard:03}.parquet")
+    return len(members)
+
+
+def _stop_if_too_many(rows: int, by_rule: dict[str, int], allowed: float) -> None:
+    rejected = sum(by_rule.values())
+    if rejected > allowed * rows or rejected == rows:
+        raise InputError(
+            f"{rejected:,} of {rows:,} rows were rejected, more than checks.max_rejected={allowed:g} allows: "
+            + _counted(by_rule)
+        )
+
+
+def _counted(by_rule: dict[str, int]) -> str:
+    return ", ".join(f"{rule} {count:,}" for rule, count in by_rule.items()) or "none"
+
+
+if __name__ == "__main__":
+    main(ValidateSpec, build)

@@ -1,0 +1,180 @@
+"""Axes and charts as plain values; the template draws them as SVG.
+
+A chart is drawn in a box of `WIDTH` user units, which is a phone's column and a third of a desk's at true size.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluation.wording import signed, superscript
+
+WIDTH = 360
+RIGHT, TOP, BOTTOM = 12, 10, 36
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of values, linear or logarithmic, and what it means."""
+
+    low: float
+    high: float
+    label: str
+    log: bool = False
+
+    def fraction(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Where values lie between `low` (0) and `high` (1)."""
+        values = np.asarray(values, dtype=float)
+        if self.log:
+            return np.log(values / self.low) / math.log(self.high / self.low)
+        return (values - self.low) / (self.high - self.low)
+
+    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:
+        """(fraction, text) of round values within the range."""
+        values, step = self._round_values(wanted)
+        decimals = _decimals(step) if step else None
+        return [(float(self.fraction(v)), _tick(v, decimals)) for v in values]
+
+    def _round_values(self, wanted: int) -> tuple[list[float], float | None]:
+        decades = math.log10(self.high / self.low) if self.log else 0
+        if decades > 0.7:
+            steps = (1, 2, 5) if decades < 2.2 else (1,)
+            exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            values = [s * 10.0**e for e in exponents for s in steps]
+            return [v for v in values if self.low * 0.999 <= v <= self.high * 1.001], None
+        step = round_step((self.high - self.low) / wanted)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [n * step for n in range(first, last + 1)], step
+
+
+def _decimals(step: float) -> int:
+    """As few as tell multiples of `step` apart: 1 for 0.2, 2 for 0.25."""
+    return next((d for d in range(12) if abs(round(step, d) - step) < step * 1e-6), 12)
+
+
+def _tick(value: float, decimals: int | None) -> str:
+    if decimals is None:
+        small = value < 1e-3 or value >= 1e5
+        return f"10{superscript(round(math.log10(value)))}" if small else f"{value:,g}"
+    return signed(value, f",.{decimals}f")
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= least * (1 - 1e-9))
+
+
+def spanning(values: Iterable[float], label: str, margin: float = 0.04) -> Axis:
+    """A linear axis around all values; around a lone value, of width 1 or a tenth of it."""
+    array = np.fromiter(values, dtype=float)
+    low, high = (float(array.min()), float(array.max())) if len(array) else (0.0, 1.0)
+    pad = (high - low) * margin or max(abs(high) * 0.1, 0.5)
+    return Axis(low - pad, high + pad, label)
+
+
+def upward(values: Iterable[float], label: str) -> Axis:
+    """A linear axis from 0 to a little above the largest value."""
+    return Axis(0.0, max(values, default=0.0) * 1.06 or 1.0, label)
+
+
+def logarithmic(values: Iterable[float], label: str) -> Axis:
+    """A logarithmic axis around all values; a linear one from 0 where they are not all above 0."""
+    array = np.fromiter(values, dtype=float)
+    if not len(array) or array.min() <= 0:
+        return upward(array.tolist(), label)
+    return Axis(float(array.min()) * 0.9, float(array.max()) * 1.1, label, log=True)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One SVG path; `style` is a class of the style sheet, `tip` is told under the pointer."""
+
+    d: str
+    style: str
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Marks in a frame of two axes. `told` is what the picture says, for who cannot see it."""
+
+    x: Axis
+    y: Axis
+    told: str
+    height: int = 260
+    marks: list[Mark] = field(default_factory=list)
+    points: bool = False  # the script names the material under the pointer
+
+    width = WIDTH
+    right = WIDTH - RIGHT
+    top = TOP
+
+    @cached_property
+    def left(self) -> float:
+        """The left edge of the frame: room for the axis' name and its longest number."""
+        return max(46.0, 28 + 6.6 * max((len(text) for _, text in self.y.ticks()), default=0))
+
+    @property
+    def bottom(self) -> int:
+        """The lower edge of the frame."""
+        return self.height - BOTTOM
+
+    def across(self, values: ArrayLike) -> NDArray[np.float64]:
+        """x values to user units."""
+        return self.left + self.x.fraction(values) * (self.right - self.left)
+
+    def down(self, values: ArrayLike) -> NDArray[np.float64]:
+        """y values to user units."""
+        return self.bottom - self.y.fraction(values) * (self.bottom - self.top)
+
+    def line(self, x: ArrayLike, y: ArrayLike, style: str) -> None:
+        """A line through points; a lone point is a dot."""
+        places = [f"{a:.1f} {b:.1f}" for a, b in zip(self.across(x), self.down(y), strict=True)]
+        if len(places) == 1:
+            self.dots(x, y, f"{style} dot")
+        elif places:
+            self.marks.append(Mark("M" + "L".join(places), style))
+
+    def dots(self, x: ArrayLike, y: ArrayLike, style: str, tip: str = "") -> None:
+        """Round dots, all in one path."""
+        places = zip(self.across(x), self.down(y), strict=True)
+        path = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in places)
+        if path:
+            self.marks.append(Mark(path, style, tip))
+
+    def bars(self, edges: Sequence[float], heights: Sequence[float], style: str, tips: Sequence[str]) -> None:
+        """Columns between neighbouring edges, from 0 up."""
+        x, y = self.across(edges), self.down(heights)
+        for a, b, top, height, tip in zip(x[:-1], x[1:], y, heights, tips, strict=True):
+            if height > 0:
+                path = f"M{a + 0.5:.1f} {self.bottom}V{top:.1f}H{max(b - 0.5, a + 1):.1f}V{self.bottom}Z"
+                self.marks.append(Mark(path, style, tip))
+
+    def outline(self, edges: Sequence[float], heights: Sequence[float], style: str) -> None:
+        """The upper edge of columns."""
+        steps = np.repeat(np.asarray(edges, dtype=float), 2)
+        tops = np.concatenate([[0.0], np.repeat(np.asarray(heights, dtype=float), 2), [0.0]])
+        self.line(steps, tops, style)
+
+    def zones(self, x: ArrayLike, tips: Sequence[str]) -> None:
+        """Unseen full-height strips, one around each x, that tell what is there."""
+        centres = self.across(x)
+        middle = (centres[1:] + centres[:-1]) / 2
+        edges = np.concatenate([[float(self.left)], middle, [float(self.right)]])
+        for a, b, tip in zip(edges[:-1], edges[1:], tips, strict=True):
+            self.marks.append(Mark(f"M{a:.1f} {self.top}H{b:.1f}V{self.bottom}H{a:.1f}Z", "zone", tip))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A panel: charts under each other, their key, and a sentence that says how to read them."""
+
+    title: str
+    charts: list[Chart]
+    caption: str
+    key: list[tuple[str, str]] = field(default_factory=list)  # (style, text)

@@ -1,0 +1,144 @@
+"""Program: predictions to numbers. metrics.json, errors.parquet (by group) and worst.parquet, all of the same rows.
+
+`target` is what the model was asked, `predicted` its answer, both in `unit`; with task classification `target` is 0 or
+1 and `predicted` the probability of 1.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from evaluation import metrics
+from evaluation.elements import LAST_OF_SYSTEM, SYMBOLS, crystal_system
+from evaluation.published import published
+from storage.errors import InputError
+from storage.program import Facts, Spec, main
+from storage.schemas import ERRORS, MATERIAL_ID, WORST, write_table
+
+log = logging.getLogger(__name__)
+
+N_WORST = 20
+
+
+class EvaluateSpec(Spec):
+    """The tables of one training, and what they are about."""
+
+    predictions: Path
+    gates: Path | None = None
+    history: Path
+    target: str
+    unit: str
+    task: Literal["regression", "classification"]
+    source: str
+
+
+def build(spec: EvaluateSpec) -> Facts:
+    """Write the three files; the facts are the test split's numbers."""
+    table = pq.read_table(spec.predictions).sort_by(MATERIAL_ID)
+    _refuse_divergence(table)
+    found = measured(table, spec)
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    (spec.output / "metrics.json").write_text(text, encoding="utf-8")
+    write_table(errors_by_group(table, spec.task), spec.output / "errors.parquet")
+    write_table(worst(table), spec.output / "worst.parquet")
+    test = found["test"]
+    log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
+    told = {name if name.startswith("baseline_") else f"test_{name}": value for name, value in test.items()}
+    return {"unit": spec.unit, "metric": found["metric"], **told}
+
+
+def _refuse_divergence(table: pa.Table) -> None:
+    lost = int((~np.isfinite(_column(table, "predicted"))).sum())
+    if lost:
+        raise InputError(
+            f"predictions.parquet: {lost} of {len(table)} predicted values are not finite: the training diverged; "
+            "lower train.learning_rate or set train.clip"
+        )
+
+
+def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
+    return np.asarray(table[name].to_numpy(), dtype=float)
+
+
+def _test_rows(table: pa.Table) -> pa.Table:
+    return table.filter(pa.array(table["split"].to_numpy() == "test"))
+
+
+def measured(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
+    """All numbers of a run, by split."""
+    split = table["split"].to_numpy()
+    target, predicted = _column(table, "target"), _column(table, "predicted")
+    yes_or_no = spec.task == "classification"
+    known = target[split == "train"]
+    mean = float(known.mean()) if len(known) else float("nan")
+    found: dict[str, Any] = {
+        "source": spec.source,
+        "target": spec.target,
+        "unit": spec.unit,
+        "task": spec.task,
+        "metric": "roc_auc" if yes_or_no else "mae",
+        "training_mean": mean if len(known) else None,
+    }
+    for name in metrics.SPLITS:
+        rows = split == name
+        if yes_or_no:
+            found[name] = metrics.classification(target[rows] > 0.5, predicted[rows], mean)
+        else:
+            found[name] = metrics.regression(target[rows], predicted[rows], mean)
+    found["published"] = [] if yes_or_no else published(spec.source, spec.target, spec.unit)
+    found["gates"] = gate_summary(spec.gates) if spec.gates else []
+    return found
+
+
+def gate_summary(path: Path) -> list[dict[str, float]]:
+    """A layer's mean gate over all its edges, and the least and greatest mean of any distance bin with edges."""
+    table = pq.read_table(path)
+    layer, gate, edges = (_column(table, name) for name in ("layer", "mean_gate", "edges"))
+    told = []
+    for number in np.unique(layer[edges > 0]):
+        rows = (layer == number) & (edges > 0)
+        mean = float(np.average(gate[rows], weights=edges[rows]))
+        lowest, highest = float(gate[rows].min()), float(gate[rows].max())
+        told.append({"layer": int(number), "mean": mean, "lowest": lowest, "highest": highest})
+    return told
+
+
+def errors_by_group(table: pa.Table, task: str) -> pa.Table:
+    """Mean absolute error of the test rows by number of elements, crystal system and element (schemas.ERRORS)."""
+    test = _test_rows(table)
+    answer = _column(test, "predicted")
+    if task == "classification":
+        answer = (answer >= 0.5).astype(float)
+    error = np.abs(answer - _column(test, "target"))
+    atoms = [np.unique(z) for z in test["atomic_numbers"].to_numpy()]
+    n_elements = np.array([len(z) for z in atoms], dtype=int)
+    row_of = np.repeat(np.arange(len(atoms)), n_elements)
+    z_of = np.concatenate([*atoms, np.empty(0, int)]).astype(int)
+    rows = [("elements", str(n), error[n_elements == n]) for n in np.unique(n_elements)]
+    system = np.array([crystal_system(n) if n else "" for n in test["spacegroup_number"].to_pylist()], dtype=object)
+    rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
+    rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
+    told = [
+        {"kind": kind, "key": key, "count": len(part), "mae": float(part.mean())}
+        for kind, key, part in rows
+        if len(part)
+    ]
+    return pa.Table.from_pylist(told, ERRORS)
+
+
+def worst(table: pa.Table) -> pa.Table:
+    """The test rows that the model misses by most (schemas.WORST)."""
+    test = _test_rows(table)
+    error = _column(test, "predicted") - _column(test, "target")
+    order = np.argsort(-np.abs(error), kind="stable")[:N_WORST]
+    return test.append_column("error", pa.array(error)).take(order).select(WORST.names).cast(WORST)
+
+
+if __name__ == "__main__":
+    main(EvaluateSpec, build)

@@ -1,0 +1,206 @@
+"""What each panel shows, as charts and tables of plain values. A panel without data is None or empty."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evaluation.axes import Axis, Chart, Figure, Mark, logarithmic, round_step, upward
+from evaluation.elements import SYMBOLS, place
+from evaluation.metrics import reliability, roc_curve
+from evaluation.wording import Scale, counted, share, significant
+
+BINS = 41
+FEW = 5  # groups with fewer test rows are marked: their mean says little
+
+
+def learning_figure(history: pd.DataFrame, best_epoch: int, scale: Scale, *, errors: bool) -> Figure | None:
+    """Validation error and training loss by epoch. `errors`: the validation column is in the target's unit."""
+    history = history.dropna()
+    if history.empty:
+        return None
+    epoch = history["epoch"].to_numpy(float)
+    validation = history["validation_mae"].to_numpy(float) * (scale.factor if errors else 1.0)
+    unit = f" ({scale.unit})" if errors and scale.unit else ""
+    name, axis = ("validation MAE", f"MAE{unit}") if errors else ("validation error", "Error")
+    x = Axis(min(epoch) - 0.5, max(epoch) + 0.5, "Epoch")
+    best = np.flatnonzero(epoch == best_epoch)
+    tips = [
+        f"epoch {int(e)}: {name} {significant(v)}, training loss {significant(t)}"
+        for e, v, t in zip(epoch, validation, history["train_loss"], strict=True)
+    ]
+    charts = []
+    for values, label, style in (
+        (validation, axis, "line s0"),
+        (history["train_loss"].to_numpy(float), "Loss", "line s1"),
+    ):
+        chart = Chart(x, logarithmic(values, label), f"{label} by epoch, {len(epoch)} epochs.", height=150)
+        chart.line(epoch, values, style)
+        if label == axis and len(best):
+            chart.dots(epoch[best], values[best], "best")
+        chart.zones(epoch, tips)
+        charts.append(chart)
+    caption = f"The weights of epoch {best_epoch} (marked) are the ones evaluated. " if len(best) else ""
+    loss = "The training loss is on the standardised target." if errors else "Validation error: of the probability."
+    key = [("line s0", name), ("line s1", "training loss")]
+    return Figure("Learning curves", charts, caption + loss, key)
+
+
+def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
+    """Distribution of predicted − reference on the test rows, with that of the training rows as an outline."""
+    error = (predictions["predicted"] - predictions["target"]) * scale.factor
+    test = error[predictions["split"] == "test"].to_numpy()
+    train = error[predictions["split"] == "train"].to_numpy()
+    if not len(test):
+        return None
+    reach = float(np.quantile(np.abs(test), 0.98)) * 1.1 or 1.0
+    edges = np.linspace(-reach, reach, BINS + 1)
+    shares = [np.histogram(values, edges)[0] / max(len(values), 1) * 100 for values in (test, train)]
+    unit = f" ({scale.unit})" if scale.unit else ""
+    x = Axis(-reach, reach, f"Predicted − reference{unit}")
+    chart = Chart(x, upward([*shares[0], *shares[1]], "Share of structures (%)"), "Distribution of residuals.", 235)
+    tips = [
+        f"{significant(a)} to {significant(b)} {scale.unit}: {s:.1f} % of the test structures"
+        for a, b, s in zip(edges[:-1], edges[1:], shares[0], strict=True)
+    ]
+    chart.bars(edges.tolist(), shares[0].tolist(), "bar", tips)
+    if len(train):
+        chart.outline(edges.tolist(), shares[1].tolist(), "line s1")
+    chart.marks.append(_upright(chart, 0.0))
+    beyond = int((np.abs(test) > reach).sum())
+    middle, half = np.median(test), np.median(np.abs(test))
+    caption = (
+        f"Median error {significant(float(middle))} {scale.unit}; half of the test structures are within "
+        f"±{significant(float(half))} {scale.unit}. "
+    )
+    caption += f"{counted(beyond, 'test structure')} beyond the axis." if beyond else ""
+    key = [("bar", "test"), ("line s1", "train")] if len(train) else [("bar", "test")]
+    return Figure("Residuals", [chart], caption.replace(" .", "."), key)
+
+
+def _upright(chart: Chart, x: float) -> Mark:
+    return Mark(f"M{float(chart.across(x)):.1f} {chart.top}V{chart.bottom}", "diagonal")
+
+
+def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> Figure | None:
+    """Mean gate value against distance, a line a convolution layer."""
+    if gates is None or gates.empty or not summary:
+        return None
+    layer, distance, gate, edges = (gates[n].to_numpy(float) for n in ("layer", "distance", "mean_gate", "edges"))
+    x = Axis(0.0, float(distance.max()) * 1.03, "Distance of the two atoms (Å)")
+    chart = Chart(x, Axis(0.0, 1.0, "Mean gate value"), "Mean gate value against distance, by layer.")
+    for number, row in enumerate(summary):
+        rows = (layer == row["layer"]) & (edges > 0)
+        chart.line(distance[rows], gate[rows], f"line s{number % 6}")
+    middles = np.unique(distance[edges > 0])
+    tips = []
+    for middle in middles:
+        rows = (distance == middle) & (edges > 0)
+        values = ", ".join(f"layer {int(n)} {g:.2f}" for n, g in zip(layer[rows], gate[rows], strict=True))
+        tips.append(f"{significant(float(middle))} Å: {values}; {counted(int(edges[rows][0]), 'edge')}")
+    chart.zones(middles, tips)
+    said = "; ".join(f"layer {s['layer']} {s['lowest']:.2f} to {s['highest']:.2f}" for s in summary)
+    key = [(f"line s{n % 6}", f"layer {s['layer']}") for n, s in enumerate(summary)]
+    caption = f"Measured on the trained model, over the edges of its graphs. Lowest to highest of any distance: {said}."
+    return Figure("Gate value by distance", [chart], caption, key)
+
+
+def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
+    """True against false positive rate over all thresholds, test rows."""
+    test = predictions[predictions["split"] == "test"]
+    if auc is None:
+        return None
+    false, true = roc_curve(test["target"].to_numpy() > 0.5, test["predicted"].to_numpy())
+    unit = Axis(0.0, 1.0, "False positive rate")
+    chart = Chart(unit, Axis(0.0, 1.0, "True positive rate"), f"ROC curve, area {auc:.3f}.", height=340)
+    chart.line([0, 1], [0, 1], "diagonal")
+    keep = np.unique(np.linspace(0, len(false) - 1, 600).astype(int))  # as many as the eye can tell apart
+    chart.line(false[keep], true[keep], "line s0")
+    return Figure("ROC curve", [chart], f"Area under the curve {significant(auc)}; guessing gives 0.5 (dashed).")
+
+
+def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
+    """Observed share of positives against the predicted probability, test rows."""
+    test = predictions[predictions["split"] == "test"]
+    if test.empty:
+        return None
+    bins = reliability(test["target"].to_numpy() > 0.5, test["predicted"].to_numpy())
+    axes = Axis(0.0, 1.0, "Predicted probability"), Axis(0.0, 1.0, "Observed share of positives")
+    chart = Chart(*axes, "Reliability of predicted probabilities.", height=340)
+    chart.line([0, 1], [0, 1], "diagonal")
+    chart.line([b["predicted"] for b in bins], [b["observed"] for b in bins], "line s0")
+    for b in bins:
+        tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {counted(int(b['count']), 'structure')}"
+        chart.dots([b["predicted"]], [b["observed"]], "dot s0", tip)
+    return Figure("Reliability", [chart], "On the dashed line, a probability means what it says.")
+
+
+def probability_figure(predictions: pd.DataFrame) -> Figure | None:
+    """Distribution of the predicted probability in each class, test rows."""
+    test = predictions[predictions["split"] == "test"]
+    if test.empty:
+        return None
+    edges = np.linspace(0, 1, 26)
+    positive = test["target"] > 0.5
+    counts = [np.histogram(test["predicted"][rows], edges)[0].astype(float) for rows in (positive, ~positive)]
+    y = upward(np.concatenate(counts).tolist(), "Test structures")
+    chart = Chart(Axis(0.0, 1.0, "Predicted probability"), y, "Predicted probability by class.")
+    tips = [
+        f"{a:.2f} to {b:.2f}: {counted(int(p), 'positive')}, {counted(int(n), 'negative')}"
+        for a, b, p, n in zip(edges[:-1], edges[1:], *counts, strict=True)
+    ]
+    chart.bars(edges.tolist(), counts[0].tolist(), "bar", tips)
+    chart.outline(edges.tolist(), counts[1].tolist(), "line s1")
+    key = [("bar", "positive"), ("line s1", "negative")]
+    return Figure("Predicted probability by class", [chart], "A good classifier keeps the two apart.", key)
+
+
+def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> list[dict[str, Any]]:
+    """Rows of a table with bars. Without a scale the value is a share of wrong answers."""
+    rows = [row for row in errors if row["kind"] == kind]
+    top = max((row["mae"] for row in rows), default=1.0) or 1.0
+    return [
+        {
+            "key": row["key"],
+            "count": row["count"],
+            "width": round(row["mae"] / top * 100, 1),
+            "text": scale.show(row["mae"]) if scale else share(row["mae"]),
+            "few": row["count"] < FEW,
+        }
+        for row in rows
+    ]
+
+
+def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str, Any] | None:
+    """Every element's place, colour step and text, and the bounds of the colour steps."""
+    rows = [row for row in errors if row["kind"] == "element"]
+    if not rows:
+        return None
+    factor = scale.factor if scale else 100.0
+    unit = scale.unit if scale else "% wrong"
+    value = {row["key"]: row["mae"] * factor for row in rows}
+    count = {row["key"]: row["count"] for row in rows}
+    trusted = [value[s] for s in value if count[s] >= FEW] or list(value.values())
+    bounds = colour_bounds(trusted)
+    cells = []
+    for z, symbol in enumerate(SYMBOLS, start=1):
+        row, column = place(z)
+        cell = {"symbol": symbol, "row": row, "column": column, "step": None, "few": False, "tip": ""}
+        if symbol in value:
+            cell["step"] = int(np.searchsorted(bounds, value[symbol], side="right"))
+            cell["few"] = count[symbol] < FEW
+            cell["text"] = significant(value[symbol], 2)
+            cell["tip"] = f"{symbol}: {significant(value[symbol])} {unit}, {counted(count[symbol], 'test structure')}"
+        cells.append(cell)
+    return {"cells": cells, "bounds": [f"{b:,.6g}" for b in bounds], "unit": unit}
+
+
+def colour_bounds(values: list[float], steps: int = 7) -> list[float]:
+    """Round bounds between at most `steps` colours, over the middle nine tenths of the values."""
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    low, high = min(low, middle / 2), max(high, middle * 1.5)  # elements that are all alike look alike
+    if low == high:
+        return []
+    step = round_step((high - low) / (steps - 1))
+    first = int(np.floor(low / step)) + 1
+    return [n * step for n in range(first, first + steps - 1) if n * step <= high + step * 0.01]

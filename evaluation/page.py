@@ -1,0 +1,233 @@
+"""Program: stored tables to report.html, one file that needs no network, and summary.md, the same numbers as text."""
+
+import base64
+import hashlib
+import json
+import logging
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field
+
+from evaluation import figures, wording
+from evaluation.metrics import SPLITS
+from evaluation.parity import named_points, parity_figure
+from evaluation.summary import summary
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+N_EXAMPLES = 20  # rejected and conflicting rows that are listed; all of them are in the tables
+
+
+class About(BaseModel):
+    """What the page tells of the run besides its tables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    source: str
+    title: str
+    note: str
+    target: str
+    unit: str
+    task: str
+    date: str
+    rows: int
+    accepted: int
+    rejected: int
+    by_rule: dict[str, int]
+    conflicts: int
+    split: dict[str, int]
+    split_by: str
+    configuration: dict[str, Any]
+    parameters: int
+    epochs: int
+    best_epoch: int
+    seconds: float
+    structures_per_second: float
+    device: str
+    graph_edges: int
+    atoms: int
+    material_page: str | None = None  # address of a material's page, with {id}
+
+
+class ReportSpec(Spec):
+    """Where the tables of one run lie. `evaluation` is the folder that evaluation.evaluate wrote."""
+
+    evaluation: Path
+    predictions: Path
+    history: Path
+    gates: Path | None = None
+    rejected: list[Path] = Field([], description="Tables of rejected rows.")
+    conflicts: Path | None = None
+    about: About
+
+
+def build(spec: ReportSpec) -> Facts:
+    """Write report.html and summary.md."""
+    view = gathered(spec)
+    page = rendered(view)
+    (spec.output / "report.html").write_text(page, encoding="utf-8")
+    (spec.output / "summary.md").write_text(summary(view), encoding="utf-8")
+    log.info("report.html: %s", wording.counted(len(page.encode()), "byte"))
+    return {"bytes": len(page.encode()), "verdict": view["verdict"]}
+
+
+def gathered(spec: ReportSpec) -> dict[str, Any]:
+    """Everything that the page and the summary show."""
+    about = spec.about
+    metrics = json.loads((spec.evaluation / "metrics.json").read_text(encoding="utf-8"))
+    errors = pq.read_table(spec.evaluation / "errors.parquet").to_pylist()
+    predictions = _rows(spec.predictions, ["material_id", "formula", "split", "target", "predicted"])
+    predictions = predictions[predictions["split"].isin(SPLITS)]
+    yes_or_no = about.task == "classification"
+    scale = wording.error_scale(about.unit, metrics["test"].get("mae"))
+    by = None if yes_or_no else scale
+    view = {
+        "about": about,
+        "metrics": metrics,
+        "name": wording.named(about.target),
+        "scale": scale,
+        "yes_or_no": yes_or_no,
+        "verdict": wording.verdict(metrics, scale),
+        "positive": _positive(about),
+        "splits": [(name, metrics[name]) for name in SPLITS if metrics[name]["count"]],
+        "elements": figures.group_rows(errors, "elements", by),
+        "systems": figures.group_rows(errors, "crystal_system", by),
+        "periodic": figures.element_cells(errors, by),
+        "gates": figures.gate_figure(_optional(spec.gates), metrics["gates"]),
+        "learning": figures.learning_figure(_rows(spec.history), about.best_epoch, scale, errors=not yes_or_no),
+        "worst": pq.read_table(spec.evaluation / "worst.parquet").to_pylist(),
+        "rejected": [row for path in spec.rejected for row in _first(path)][:N_EXAMPLES],
+        "conflicts": _first(spec.conflicts) if spec.conflicts else [],
+        "settings": settings(about.configuration),
+    }
+    return view | (_of_classes(predictions, metrics) if yes_or_no else _of_values(predictions, view))
+
+
+def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any]:
+    about: About = view["about"]
+    caption = f"{about.note} " if about.note else ""
+    parity = parity_figure(predictions, view["name"], about.unit, caption)
+    return {
+        "main": [parity],
+        "beside": [f for f in (figures.residual_figure(predictions, view["scale"]),) if f],
+        "points": named_points(predictions, parity.charts[0]),
+        "published": published_rows(view),
+    }
+
+
+def _of_classes(predictions: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, Any]:
+    shown = [figures.roc_figure(predictions, metrics["test"]["roc_auc"]), figures.reliability_figure(predictions)]
+    return {
+        "main": [f for f in shown if f],
+        "beside": [f for f in (figures.probability_figure(predictions),) if f],
+        "points": None,
+        "published": [],
+    }
+
+
+def published_rows(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """This run's test error among the published ones, least first, with the length of its bar."""
+    scale, metrics = view["scale"], view["metrics"]
+    rows = [{**row, "ours": False} for row in metrics["published"]]
+    own = metrics["test"]["mae"]
+    if rows and own is not None:
+        mine = {"method": "This run", "mae": own, "mae_high": own, "source": view["about"].run, "protocol": ""}
+        rows.append({**mine, "ours": True})
+    top = max((row["mae_high"] for row in rows), default=1.0) or 1.0
+    for row in rows:
+        row["text"] = scale.show(row["mae"]) if row["ours"] else _as_published(row, scale)
+        row["width"] = round(row["mae_high"] / top * 100, 1)
+    return sorted(rows, key=lambda row: row["mae"])
+
+
+def _as_published(row: dict[str, Any], scale: wording.Scale) -> str:
+    """A published figure with the digits that were published: 22, not 22.0."""
+    low, high = (f"{row[end] * scale.factor:.6g}" for end in ("mae", "mae_high"))
+    return low if low == high else f"{low}–{high}"
+
+
+def _positive(about: About) -> str:
+    """What the positive class is, where there are classes."""
+    train = about.configuration.get("train", {})
+    return f"Positive: {about.target} above {train['threshold']:g}." if "threshold" in train else ""
+
+
+def settings(configuration: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Groups of (name, value) as text."""
+    loose = {name: value for name, value in configuration.items() if not isinstance(value, dict)}
+    groups = {"": loose} if loose else {}
+    groups |= {name: value for name, value in configuration.items() if isinstance(value, dict)}
+    return [(group, [(name, _setting(value)) for name, value in rows.items()]) for group, rows in groups.items()]
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    return pq.read_table(path, columns=columns).to_pandas()
+
+
+def _optional(path: Path | None) -> pd.DataFrame | None:
+    return _rows(path) if path else None
+
+
+def _first(path: Path) -> list[dict[str, Any]]:
+    """The first rows of a table that may be long."""
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=N_EXAMPLES):
+        return list(batch.to_pylist())
+    return []
+
+
+def rendered(view: dict[str, Any]) -> str:
+    """The page. Everything that came from a table is escaped; only the page's own script may run."""
+    env = Environment(
+        loader=PackageLoader("evaluation", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    env.filters |= {
+        "significant": wording.significant,
+        "share": wording.share,
+        "duration": wording.duration,
+        "formula": subscripted,
+        "fixed": partial(wording.fixed, decimals=wording.decimals(row["error"] for row in view["worst"])),
+    }
+    env.globals |= {"counted": wording.counted, "page_of": page_of}
+    folder = Path(__file__).parent / "template"
+    script = (folder / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    template = env.get_template("report.html.jinja")
+    return template.render(**view, script=Markup(script), style=Markup(style), script_digest=digest)
+
+
+def subscripted(formula: str) -> str:
+    """SrTiO3 as SrTiO₃; anything that is not a formula as it is."""
+    if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
+        return formula
+    return re.sub(r"(?<=[A-Za-z)])[\d.]+", lambda m: m[0].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), formula)
+
+
+def page_of(material_id: str, template: str | None) -> str | None:
+    """The address of a material's page, where the source has pages and the id can be part of an address."""
+    if not template or not template.startswith("https://") or not re.fullmatch(r"[\w.-]+", material_id):
+        return None
+    return template.replace("{id}", quote(material_id, safe=""))
+
+
+if __name__ == "__main__":
+    main(ReportSpec, build)

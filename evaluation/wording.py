@@ -1,0 +1,128 @@
+"""Numbers and names as a reader wants them."""
+
+import math
+import re
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from storage.schemas import UNIT_OF_ENDING
+
+MISSING = "–"
+
+
+class Scale(NamedTuple):
+    """The unit in which errors are shown, and what the target's unit is multiplied by for it."""
+
+    unit: str
+    factor: float
+
+    def show(self, value: float | None) -> str:
+        """An error given in the target's unit, without its unit."""
+        return significant(None if value is None else value * self.factor)
+
+    def with_unit(self, value: float | None) -> str:
+        """An error given in the target's unit, with its unit."""
+        return f"{self.show(value)} {self.unit}".strip()
+
+
+def error_scale(unit: str, typical: float | None) -> Scale:
+    """meV for errors below 0.1 eV, else the target's own unit."""
+    if unit.startswith("eV") and typical is not None and typical < 0.1:
+        return Scale(f"m{unit}", 1000.0)
+    return Scale(unit, 1.0)
+
+
+def factor_between(unit: str, wanted: str) -> float:
+    """What a value in `unit` is multiplied by to be in `wanted`; the two differ by the prefix milli at most."""
+    if unit == wanted:
+        return 1.0
+    if unit == f"m{wanted}":
+        return 1e-3
+    if wanted == f"m{unit}":
+        return 1e3
+    raise ValueError(f"no factor from {unit!r} to {wanted!r}")
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Three significant digits, thousands grouped, a true minus sign; a dash for what is undefined."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if exponent < -4:
+        return f"{signed(value, f'.{digits - 1}f', 10.0**-exponent)}×10{superscript(exponent)}"
+    return signed(value, f",.{max(0, digits - 1 - exponent)}f")
+
+
+def decimals(errors: Iterable[float]) -> int:
+    """Decimals at which values beside these errors are shown: three digits of a middling error, aligned."""
+    sizes = [abs(error) for error in errors if error]
+    return max(0, 2 - math.floor(math.log10(statistics.median(sizes)))) if sizes else 3
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A value of a column in which all have as many decimals."""
+    return signed(value, f",.{decimals}f")
+
+
+def signed(value: float, layout: str, factor: float = 1.0) -> str:
+    """`value × factor` in a format, with − for a negative number and none for a rounded zero."""
+    text = format(value * factor, layout)
+    return text.replace("-", "−") if re.search("[1-9]", text) else text.removeprefix("-")
+
+
+def superscript(number: int) -> str:
+    """An exponent as it is printed."""
+    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def duration(seconds: float) -> str:
+    """12.3 s, 4 min 10 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{significant(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def named(target: str) -> str:
+    """`formation_energy_per_atom_ev` as "formation energy": the unit is told beside it."""
+    ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")
+    return target[: len(target) - len(ending)].replace("_", " ").strip() or target
+
+
+def counted(number: int, noun: str) -> str:
+    """1 structure, 2 structures, 48,399 structures."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def verdict(metrics: dict[str, Any], scale: Scale) -> str:
+    """The page in one sentence."""
+    test = metrics["test"]
+    if not test["count"]:
+        return "No test rows: nothing is claimed about new materials."
+    rows = counted(test["count"], "test structure")
+    if metrics["task"] == "classification":
+        return (
+            f"Test ROC-AUC {significant(test['roc_auc'])}; {share(test['accuracy'])} put in the right class, "
+            f"against {share(test['baseline_accuracy'])} by always naming the more frequent one; {rows}."
+        )
+    return f"Test MAE {scale.with_unit(test['mae'])}{_against_mean(test['mae'], test['baseline_mae'])}; {rows}."
+
+
+def _against_mean(error: float, baseline: float | None) -> str:
+    if not baseline or not error:
+        return ""
+    ratio = baseline / error
+    if ratio >= 1:
+        times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+        return f", {times}× better than predicting the mean"
+    return f", {1 / ratio:.1f}× worse than predicting the mean"
+
+
+def share(value: float | None) -> str:
+    """0.912 as 91.2 %."""
+    return MISSING if value is None else f"{value:.1%}".replace("%", " %")

@@ -1,0 +1,31 @@
+"""`retrain` as the command line runs it: in this process, against the server there is or a temporary one."""
+
+import os
+
+from crystals.sources.opening import check_source
+
+from flows.config import RetrainConfig
+from flows.show import result
+from storage.registry import CARD, Card, Run
+from storage.store import Store
+
+
+def retrain_here(config: RetrainConfig) -> list[str]:
+    """Run the flow; the lines that end the log: the test error, the baseline, the report.
+
+    A source that does not exist is told before Prefect starts anything.
+    """
+    check_source(config.source, config.target)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from flows.retrain import retrain  # imports Prefect, which reads the two lines above
+
+    settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
+    promoted = retrain(**settings)
+    store = Store(root=config.store)
+    card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
+    return [
+        f"{card.run}: {card.target}",
+        result(Run(finished=promoted.created, card=card)),
+        f"report: {store.root / card.report}",
+    ]

@@ -1,0 +1,133 @@
+"""`cgcnn …`: arguments to a flow. A wrong input is one line on stderr and exit code 2.
+
+Prefect is imported by `retrain` alone: the other commands answer without it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from flows.config import assignment, configured, keys, preset_or_file
+from storage.errors import InputError, WorldError
+from storage.program import INPUT_IS_WRONG, TRY_AGAIN
+
+EXAMPLES = """examples:
+  cgcnn retrain                                             the embedded alloys, about two minutes
+  cgcnn retrain --source table.parquet --target band_gap_ev
+  cgcnn retrain --source cifs/ --config cogn --set train.epochs=50
+  cgcnn predict --model latest POSCAR more_cifs/ --output predictions.csv
+  cgcnn show
+"""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all our errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and exit with code 2."""
+        fail(f"{message} (see {self.prog} --help)", INPUT_IS_WRONG)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code: 0 done, 2 wrong input, 75 try again, 1 a fault of ours."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        fail(str(error), INPUT_IS_WRONG)
+    except WorldError as error:
+        fail(str(error), TRY_AGAIN)
+    except KeyboardInterrupt:
+        fail("stopped; what was finished is kept, the same command goes on from there", 130)
+    except BrokenPipeError:  # `cgcnn show | head` has read enough
+        sys.stderr.close()
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """One line on stderr, and out."""
+    sys.stderr.write(f"cgcnn: {' '.join(message.split())}\n")
+    sys.exit(code)
+
+
+def parser() -> OneLineParser:
+    """All commands and their options."""
+    plain = argparse.RawDescriptionHelpFormatter
+    top = OneLineParser(
+        prog="cgcnn",
+        description="Crystal-property models that stay trained: structures in, an evaluated and reported model out.",
+        epilog=EXAMPLES,
+        formatter_class=plain,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"cgcnn-flows {version('cgcnn-flows')}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    retrain = commands.add_parser(
+        "retrain",
+        help="structures → a trained, evaluated, reported model",
+        description="Download, validate, build graphs, train, evaluate, report, promote; nothing is done twice.",
+        epilog=_described_keys(),
+        formatter_class=plain,
+        allow_abbrev=False,
+    )
+    retrain.add_argument("--source", help="alloys (default), a table, or a folder of CIF files with id_prop.csv")
+    retrain.add_argument("--target", help="column to learn; may be left out where there is only one")
+    retrain.add_argument("--store", help="folder that keeps every step's result (default: store)")
+    retrain.add_argument("--config", help="chapter, cogn, or a YAML file with the keys below")
+    retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
+    retrain.set_defaults(run=run_retrain)
+
+    predict = commands.add_parser(
+        "predict",
+        help="the property of other structures, from a trained model",
+        description="Predict for CIF and POSCAR files, folders of them, and tables of structures.",
+        allow_abbrev=False,
+    )
+    predict.add_argument("files", nargs="+", metavar="FILE", help="CIF, POSCAR, a folder of them, or a table")
+    predict.add_argument("--model", default="latest", help="a run, a model's folder, or latest (default)")
+    predict.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
+    predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")
+    predict.set_defaults(run=run_predict)
+
+    show = commands.add_parser("show", help="the runs in the store, newest first", allow_abbrev=False)
+    show.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
+    show.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
+    show.set_defaults(run=run_show)
+    return top
+
+
+def _described_keys() -> str:
+    lines = ["keys for --set and YAML files, with their defaults:"]
+    for key, field in keys().items():
+        default = "null" if field.default is None else str(field.default)
+        lines.append(f"  {key:24} {default:10} {field.description}")
+    return "\n".join(lines)
+
+
+def run_retrain(options: argparse.Namespace) -> None:
+    """`cgcnn retrain`: the configuration is checked whole before Prefect is imported."""
+    given = {
+        name: getattr(options, name) for name in ("source", "target", "store") if getattr(options, name) is not None
+    }
+    layers = [preset_or_file(options.config)] if options.config else []
+    config = configured([*layers, given, *map(assignment, options.set)])
+    from flows.adhoc import retrain_here  # imports Prefect, which takes seconds
+
+    print("\n".join(retrain_here(config)))
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    """`cgcnn predict`."""
+    from flows.predict import predict  # the other commands need none of what it imports
+
+    predict(options.files, options.model, options.store, options.output)
+
+
+def run_show(options: argparse.Namespace) -> None:
+    """`cgcnn show`."""
+    from flows.show import shown
+
+    print(shown(options.store, as_json=options.json))

@@ -1,0 +1,50 @@
+"""`cgcnn predict`: structures → graphs as the model was trained on → predictions, in the order of the inputs."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from storage.errors import InputError
+from storage.registry import model_folder
+from storage.store import Store
+from tasks.programs import Program, run_program
+
+
+def predict(files: list[str], wanted: str, root: Path, output: Path | None) -> None:
+    """Write id, formula, predicted and error of each input to `output`, or as CSV to the standard output."""
+    if output and output.suffix not in {".csv", ".parquet"}:
+        raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
+    if output and not output.parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {output.parent}")
+    missing = [name for name in files if not Path(name).exists()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such file or folder")
+    model = model_folder(wanted, Store(root=root)).absolute()
+    config = json.loads((model / "model.json").read_text(encoding="utf-8"))["graph_config"]
+    form = output.suffix if output else ".csv"
+    with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
+        work = Path(folder)
+        inputs = Program(module="crystals.predict_inputs", spec={"files": files, "config": config})
+        read = run_program(inputs, _made(work / "inputs"), _tell)
+        made = work / "inputs" / "output"
+        spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
+        run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), _tell)
+        table = work / "predictions" / "output" / f"predictions{form}"
+        if output:
+            table.replace(output)
+        else:
+            with table.open(encoding="utf-8") as lines:
+                shutil.copyfileobj(lines, sys.stdout)
+    _tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + os.linesep)

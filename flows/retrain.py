@@ -1,0 +1,54 @@
+"""download → validate → graphs → train → evaluate → report → promote."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from crystals.sources.opening import check_source
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from crystals.config import ChecksConfig, GraphConfig
+from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from storage.store import Artefact
+from tasks.caching import Place
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.graphs import graphs as build_graphs
+from tasks.programs import end_all
+from tasks.promote import promote
+from tasks.report import publish, report
+from tasks.train import train_model
+from tasks.validate import validate
+
+
+@flow(
+    name="retrain",
+    flow_run_name="{source}-{target}",
+    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1),
+    on_cancellation=[lambda *_: end_all()],
+    on_crashed=[lambda *_: end_all()],
+)
+def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
+    source: Annotated[str, Field(description="alloys, a table of structures, or a folder of CIF files.")] = "alloys",
+    target: Annotated[str | None, Field(description="The column to learn; null where there is only one.")] = None,
+    store: Annotated[Path, Field(description="The folder that keeps every step's result.")] = Path("store"),
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="cpu, cuda or auto.")] = "auto",
+    checks: ChecksConfig = ChecksConfig(),
+    graphs: GraphConfig = GraphConfig(),
+    split: SplitConfig = SplitConfig(),
+    model: ModelConfig = ModelConfig(),
+    train: TrainConfig = TrainConfig(),
+) -> Artefact:
+    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
+    place = Place(store=store, device=device)
+    origin = check_source(source, target)
+    downloaded = download(origin.source, origin.contents, place)
+    structures = validate(downloaded, origin.target, checks, place)
+    built = build_graphs(structures, origin.target, graphs, place)
+    trained = train_model(built, model, train, split, place)
+    evaluated = evaluate(trained, downloaded, place)
+    page = report(downloaded, structures, built, trained, evaluated, place)
+    publish(page, evaluated, place)
+    return promote(downloaded, trained, evaluated, page, place)

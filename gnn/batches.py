@@ -1,0 +1,93 @@
+"""Graph shards as flat tensors, and batches cut from them without a loop over structures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from gnn.segments import Segments
+
+
+@dataclass
+class Batch:
+    """B crystals as one graph of N atoms and E edges, its fields named as in torch_geometric.data.Data."""
+
+    z: Tensor  # (N,) atomic numbers
+    edge_index: Tensor  # (2, E) source, target; sorted by target
+    edge_distance: Tensor  # (E,) Å
+    batch: Tensor  # (N,) the crystal of each atom
+    ptr: Tensor  # (B + 1,) the first atom of each crystal
+    rows: Tensor  # (B,) the crystals' rows in the data set
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The edges, ready to be summed."""
+        return Segments(self.edge_index[0], self.edge_index[1], len(self.z))
+
+
+class Graphs:
+    """All graphs of a data set: offsets and flat tensors, as the Parquet lists hold them."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.drop_columns(["edge_source", "edge_target", "edge_distance"])
+        self.atom_start, self.z = _flat(table["atomic_numbers"])
+        self.edge_start, self.source = _flat(table["edge_source"])
+        _, self.target = _flat(table["edge_target"])
+        _, self.distance = _flat(table["edge_distance"])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @classmethod
+    def read(cls, shards: Sequence[Path]) -> "Graphs":
+        """Every graph of the shards, in their order. The periodic images are not needed by a sum over neighbours."""
+        names = [name for name in pq.read_schema(shards[0]).names if name != "edge_image"]
+        return cls(pa.concat_tables(pq.read_table(path, columns=names) for path in shards))
+
+    def batch(self, rows: Tensor, device: torch.device) -> Batch:
+        """The crystals in `rows` (B,) as one graph."""
+        atoms, atom_at = _gathered(self.atom_start, rows)
+        edges, edge_at = _gathered(self.edge_start, rows)
+        ptr = torch.zeros(len(rows) + 1, dtype=torch.long)
+        torch.cumsum(atoms, 0, out=ptr[1:])
+        shift = torch.repeat_interleave(ptr[:-1], edges)
+        edge_index = torch.stack([self.source[edge_at] + shift, self.target[edge_at] + shift])
+        return Batch(
+            z=self.z[atom_at].long().to(device),
+            edge_index=edge_index.to(device),
+            edge_distance=self.distance[edge_at].to(device),
+            batch=torch.repeat_interleave(torch.arange(len(rows)), atoms).to(device),
+            ptr=ptr.to(device),
+            rows=rows,
+        )
+
+    def batches(self, rows: Tensor, size: int, device: torch.device) -> Iterator[Batch]:
+        """Batches of `size` crystals, in the order of `rows`."""
+        for part in rows.split(size):
+            yield self.batch(part, device)
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[Tensor, Tensor]:
+    """Offsets (rows + 1,) and values of a list column, its chunks joined with 64-bit offsets."""
+    lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in column.chunks])
+    start = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=start[1:])
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    return torch.from_numpy(start), torch.from_numpy(values)
+
+
+def _gathered(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """How many values each row has (B,), and where all of them lie."""
+    first = start[rows]
+    count = start[rows + 1] - first
+    before = torch.cumsum(count, 0) - count
+    return count, torch.arange(int(count.sum())) + torch.repeat_interleave(first - before, count)

@@ -1,0 +1,79 @@
+"""What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SplitConfig(BaseModel):
+    """Who is trained on, who stops the training, who is reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    published: bool = Field(
+        True, description="Use the source's published split where it has one; validation rows are cut from training."
+    )
+    column: str | None = Field(
+        None, description="Which published split column to use; null takes `split`, else the source's only fold column."
+    )
+    fold: int = Field(0, ge=0, description="Where the source publishes folds: the fold whose rows are the test rows.")
+    group: Literal["material", "formula", "chemical_system"] = Field(
+        "material", description="Rows of one group never lie on both sides of a split."
+    )
+    validation: float = Field(
+        0.05, gt=0, lt=0.5, description="Share of the rows that chooses the epoch whose weights are kept."
+    )
+    test: float = Field(0.1, gt=0, lt=0.5, description="Share of the rows that is reported.")
+    seed: int = Field(0, description="Another seed, another split.")
+
+
+class ModelConfig(BaseModel):
+    """The network. Sizes are named as in Xie & Grossman's code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str = Field(
+        "cgcnn",
+        description="cgcnn, cogn, or package.module:Class of a PyG model called with (z, edge_index, edge_attr, batch).",
+    )
+    atom_fea_len: int = Field(64, ge=1, le=1024, description="Features of an atom in the convolutions.")
+    n_conv: int = Field(3, ge=1, le=20, description="Convolution layers.")
+    h_fea_len: int = Field(128, ge=1, le=2048, description="Features of a crystal after pooling.")
+    n_h: int = Field(1, ge=1, le=10, description="Hidden layers after pooling.")
+    gate: bool = Field(True, description="False leaves the gate out of the convolution (the ablation).")
+    normalization: Literal["gated", "output", "none"] = Field(
+        "gated", description="Batch norm inside the layer as in the authors' code, on its output, or none."
+    )
+    embedding: bool = Field(True, description="A learned vector for each element.")
+    properties: bool = Field(True, description="Physical properties of each element.")
+    gaussian_stop: float = Field(8.0, gt=0, le=20, description="Last centre of the distance expansion (Å); first is 0.")
+    gaussian_step: float = Field(0.2, gt=0, le=2, description="Distance between the centres (Å).")
+    gaussian_sigma: float | None = Field(
+        None, gt=0, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
+    )
+    n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
+
+
+class TrainConfig(BaseModel):
+    """How the weights are found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(100, ge=1, le=10_000, description="Passes over the training rows, at most.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Crystals in a batch.")
+    learning_rate: float = Field(8e-3, gt=0, le=1, description="Step size at its highest.")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule.")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled for adamw, L2 for the others.")
+    loss: Literal["l1", "mse", "huber"] = Field("l1", description="Loss on the standardised target.")
+    schedule: Literal["onecycle", "cosine", "plateau", "none"] = Field("onecycle", description="Learning-rate schedule.")
+    warm_up: float = Field(0.1, ge=0, lt=1, description="Share of the steps that onecycle rises.")
+    patience: int = Field(
+        0, ge=0, description="Stop after so many epochs without a better validation error; 0 never stops early."
+    )
+    clip: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the running mean of weights that is evaluated; 0 is off.")
+    task: Literal["regression", "classification"] = Field(
+        "regression", description="Classification: is the target above `threshold` (metals: band gap above 0)?"
+    )
+    threshold: float = Field(0.0, description="Classification: the positive class lies above this value of the target.")
+    seed: int = Field(0, description="Initial weights and order of batches.")

@@ -1,0 +1,47 @@
+"""Crystal graph convolutional neural network, Xie & Grossman, PRL 120, 145301 (2018)."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gnn.batches import Batch
+from gnn.config import ModelConfig
+from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
+
+
+class CGCNN(nn.Module):
+    """Embedding, `n_conv` gated convolutions, mean over atoms, `n_h` hidden layers, one number a crystal."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        features, hidden = config.atom_fea_len, config.h_fea_len
+        self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
+        self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
+        edge_features = len(self.basis.centres)
+        self.convolutions = nn.ModuleList(
+            CGConv(features, edge_features, normalization=config.normalization, gate=config.gate)
+            for _ in range(config.n_conv)
+        )
+        widths = [features] + [hidden] * config.n_h
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.out = nn.Linear(hidden, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) standardised targets, or logits."""
+        edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
+        for convolution in self.convolutions:
+            atom = convolution(atom, edge, batch.segments)
+        crystal = mean_pool(atom, batch.batch, len(batch))
+        for layer in self.hidden:
+            crystal = functional.softplus(layer(crystal))
+        value: Tensor = self.out(crystal)
+        return value.squeeze(1)
+
+    def gates(self, batch: Batch) -> list[Tensor]:
+        """The mean gate of each edge in each layer: `n_conv` tensors (E,); none without gates."""
+        edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
+        found = []
+        for convolution in self.convolutions:
+            if convolution.gate:
+                found.append(convolution.gates(atom, edge, batch.segments).mean(dim=1))
+            atom = convolution(atom, edge, batch.segments)
+        return found

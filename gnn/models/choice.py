@@ -1,0 +1,45 @@
+"""From a name in the configuration to a model."""
+
+import importlib
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from gnn.batches import Batch
+from gnn.config import ModelConfig
+from gnn.layers import GaussianBasis
+from gnn.models.cgcnn import CGCNN
+from gnn.models.cogn import CoGN
+from storage.errors import InputError
+
+MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = {"cgcnn": CGCNN, "cogn": CoGN}
+
+
+class Foreign(nn.Module):
+    """A model of PyTorch Geometric's kind, called with (z, edge_index, edge_attr, batch).
+
+    `edge_index` (2, E) source and target, `edge_attr` (E, K) the Gaussian expansion, `batch` (N,) the crystal.
+    """
+
+    def __init__(self, config: ModelConfig, model: nn.Module) -> None:
+        super().__init__()
+        self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,)."""
+        value: Tensor = self.model(batch.z, batch.edge_index, self.basis(batch.edge_distance), batch.batch)
+        return value.reshape(len(batch))
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """The model named in `config`, with fresh weights. Raises InputError if nothing has that name."""
+    if config.name in MODELS:
+        return MODELS[config.name](config)
+    module, _, name = config.name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        known = ", ".join(MODELS)
+        raise InputError(f"model.name {config.name}: {error}; allowed are {known} and package.module:Class") from None
+    return Foreign(config, found())

@@ -1,0 +1,57 @@
+"""coGN without line graph: Ruff, Reiser, Stühmer, Friederich, Digital Discovery 3, 594 (2024).
+
+Messages are a small network of both atoms and their distance, nothing is normalised, and 24 neighbours with whole
+shells stand for the crystal (graphs.cutoff null, graphs.max_neighbors 24).
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gnn.batches import Batch
+from gnn.config import ModelConfig
+from gnn.layers import AtomEmbedding, EdgeLinear, GaussianBasis, mean_pool
+from gnn.segments import Segments
+
+
+class Block(nn.Module):
+    """x_i' = x_i + U(Σ_j M(x_i, x_j, e_ij)), M of `layers` layers with the first one taken once an atom."""
+
+    def __init__(self, features: int, edge_features: int, layers: int) -> None:
+        super().__init__()
+        self.first = EdgeLinear(features, edge_features, features)
+        self.others = nn.ModuleList(nn.Linear(features, features) for _ in range(layers - 1))
+        self.update = nn.Linear(features, features)
+
+    def forward(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
+        """`atom` (N, F), `edge` (E, K) → (N, F)."""
+        message = functional.silu(self.first(atom, edge, segments))
+        for layer in self.others:
+            message = functional.silu(layer(message))
+        updated: Tensor = atom + functional.silu(self.update(segments.sum(message)))
+        return updated
+
+
+class CoGN(nn.Module):
+    """Embedding, `n_conv` blocks, mean over atoms, `n_h` hidden layers, one number a crystal."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        features, hidden = config.atom_fea_len, config.h_fea_len
+        self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
+        self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties, scale=0.3)
+        edge_features = len(self.basis.centres)
+        self.blocks = nn.ModuleList(Block(features, edge_features, config.n_message) for _ in range(config.n_conv))
+        widths = [features] + [hidden] * config.n_h
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.out = nn.Linear(hidden, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) standardised targets, or logits."""
+        edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
+        for block in self.blocks:
+            atom = block(atom, edge, batch.segments)
+        crystal = mean_pool(atom, batch.batch, len(batch))
+        for layer in self.hidden:
+            crystal = functional.silu(layer(crystal))
+        value: Tensor = self.out(crystal)
+        return value.squeeze(1)

@@ -1,0 +1,93 @@
+"""Loss, update rule, schedule and running mean of the weights, as the configuration names them."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from gnn.config import TrainConfig
+
+
+def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
+    """The mean loss of a batch."""
+    if config.task == "classification":
+        return functional.binary_cross_entropy_with_logits(output, target)
+    return {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.huber_loss}[config.loss](
+        output, target
+    )
+
+
+def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """The update rule."""
+    parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
+    return {"adam": Adam, "adamw": AdamW}[config.optimizer](parameters, lr=rate, weight_decay=decay)
+
+
+class Schedule:
+    """The learning rate over the steps of a training."""
+
+    def __init__(self, optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> None:
+        steps = config.epochs * steps_per_epoch
+        self._by_step: LRScheduler | None = None
+        self._by_error: ReduceLROnPlateau | None = None
+        if config.schedule == "onecycle":
+            # A cycle needs a rise and a fall: two steps at least.
+            self._by_step = OneCycleLR(
+                optimizer, config.learning_rate, total_steps=max(steps, 2) + 1, pct_start=config.warm_up
+            )
+        elif config.schedule == "cosine":
+            self._by_step = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+        elif config.schedule == "plateau":
+            self._by_error = ReduceLROnPlateau(optimizer, factor=0.5, patience=max(config.patience // 3, 5))
+
+    def after_step(self) -> None:
+        """Call after each update."""
+        if self._by_step is not None:
+            self._by_step.step()
+
+    def after_epoch(self, error: float) -> None:
+        """Call with the validation error after each epoch."""
+        if self._by_error is not None:
+            self._by_error.step(error)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a resumed training needs."""
+        scheduler = self._by_step or self._by_error
+        return {} if scheduler is None else scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Go on where `state_dict` was taken."""
+        scheduler = self._by_step or self._by_error
+        if scheduler is not None:
+            scheduler.load_state_dict(state)
+
+
+class RunningMean:
+    """Exponential moving average of a model's weights and buffers; with decay 0 the weights themselves."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Call after each update of the weights."""
+        if not self._decay:
+            return
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - self._decay)
+            else:
+                self.weights[name].copy_(value)
+
+    @torch.no_grad()
+    def read(self, model: nn.Module) -> dict[str, Tensor]:
+        """The weights to evaluate and keep."""
+        if self._decay:
+            return self.weights
+        return {name: value.detach() for name, value in model.state_dict().items()}

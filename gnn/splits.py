@@ -1,0 +1,92 @@
+"""Who is trained on, who chooses the epoch, who is reported."""
+
+import re
+
+import pyarrow as pa
+
+from gnn.config import SplitConfig
+from storage.errors import InputError
+from storage.partition import stable_fraction
+from storage.schemas import MATERIAL_ID, split_columns
+
+NAMES = ("train", "validation", "test")
+UNUSED = "unused"
+
+
+def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
+    """The split of every row, and by what it was decided. Raises InputError if a split is left without rows.
+
+    A row's split depends on its own group and the seed alone: it stays where it is as the data grows.
+    """
+    groups = _groups(table, config)
+    column = _published_column(table, config)
+    if column is None:
+        splits = [_drawn(group, config) for group in groups]
+        told = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
+    else:
+        splits, told = _published(table[column].to_pylist(), groups, column, config)
+    for name in NAMES:
+        if name not in splits:
+            count = len(splits)
+            raise InputError(f"split: no {name} rows among {count:,} ({told}); choose another seed or larger shares")
+    return splits, told
+
+
+def _published_column(table: pa.Table, config: SplitConfig) -> str | None:
+    known = split_columns(table.column_names)
+    if config.column is not None:
+        if config.column not in known:
+            raise InputError(f"split.column {config.column}: no such column; it has {', '.join(known) or 'none'}")
+        return config.column
+    if not config.published:
+        return None
+    if "split" in known:
+        return "split"
+    folds = [name for name in known if name.endswith("fold")]
+    return folds[0] if len(folds) == 1 else None
+
+
+def _published(
+    values: list[str | None], groups: list[str], column: str, config: SplitConfig
+) -> tuple[list[str], str]:
+    if column.endswith("fold"):
+        folds = sorted({value for value in values if value is not None})
+        if str(config.fold) not in folds:
+            raise InputError(f"split.fold {config.fold}: {column} has {', '.join(folds)}")
+        values = [value and ("test" if value == str(config.fold) else "train") for value in values]
+        told = f"published {column}, fold {config.fold}"
+    else:
+        told = f"published {column}"
+    there = set(values)
+    if "test" not in there and "validation" in there:
+        # The rows that are reported must not choose the epoch: published validation rows are reported where the
+        # source keeps its test rows to itself.
+        values = ["test" if value == "validation" else value for value in values]
+        told += ", its validation rows reported as test"
+    if "validation" not in there or "test" not in there:
+        values = [
+            "validation" if value == "train" and _fraction(group, config) < config.validation else value
+            for value, group in zip(values, groups, strict=True)
+        ]
+        told += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
+    return [value if value in NAMES else UNUSED for value in values], told
+
+
+def _drawn(group: str, config: SplitConfig) -> str:
+    fraction = _fraction(group, config)
+    if fraction < config.validation:
+        return "validation"
+    return "test" if fraction < config.validation + config.test else "train"
+
+
+def _fraction(group: str, config: SplitConfig) -> float:
+    return stable_fraction(group, config.seed)
+
+
+def _groups(table: pa.Table, config: SplitConfig) -> list[str]:
+    if config.group == "material":
+        return [str(value) for value in table[MATERIAL_ID].to_pylist()]
+    formulas = [str(value) for value in table["formula"].to_pylist()]
+    if config.group == "formula":
+        return formulas
+    return ["-".join(sorted(set(re.findall(r"[A-Z][a-z]?", formula)))) for formula in formulas]

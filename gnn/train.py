@@ -1,0 +1,161 @@
+"""The program of the training step: graph shards in, weights, history, predictions and gates out."""
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+
+from gnn.batches import Graphs
+from gnn.checkpoint import ModelCard, save_model
+from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from gnn.gates import gate_table
+from gnn.loop import Data, Told, fit, predict
+from gnn.models.choice import build_model
+from gnn.scores import Scaling
+from gnn.splits import NAMES, assign
+from storage import schemas
+from storage.errors import InputError
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+
+class TrainSpec(Spec):
+    """What to train on, what to train, how, and where."""
+
+    graphs: list[Path]
+    graph_config: dict[str, Any]
+    target: str
+    unit: str
+    model: ModelConfig
+    train: TrainConfig
+    split: SplitConfig
+    device: str = "auto"
+
+
+def build(spec: TrainSpec) -> Facts:
+    """Write model.safetensors, model.json, history.parquet, predictions.parquet and, for a model with gates, gates.parquet."""
+    device = chosen_device(spec.device)
+    graphs = Graphs.read(spec.graphs)
+    splits, split_by = assign(graphs.table, spec.split)
+    data = data_of(graphs, splits, spec, device)
+    torch.manual_seed(spec.train.seed)
+    model = build_model(spec.model).to(device)
+    parameters = sum(p.numel() for p in model.parameters())
+    log.info("%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device)
+    began = time.perf_counter()
+    weights, progress, resumed_from = fit(model, data, spec.train, spec.scratch / "checkpoint.pt", teller(spec.train.epochs))
+    seconds = time.perf_counter() - began
+    model.load_state_dict(weights)
+    save_model(weights, card_of(spec, data), spec.output)
+    schemas.write_table(history_table(progress.history), spec.output / "history.parquet")
+    schemas.write_table(predictions_table(model, data, splits), spec.output / "predictions.parquet")
+    watched = [row for row, split in enumerate(splits) if split in {"validation", "test"}]
+    gates = gate_table(model, graphs, torch.tensor(watched), device)
+    if gates is not None:
+        schemas.write_table(gates, spec.output / "gates.parquet")
+    epochs = progress.epoch - resumed_from
+    return {
+        "target": spec.target,
+        "unit": spec.unit,
+        "parameters": parameters,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "seconds": seconds,
+        "structures_per_second": len(data.train) * epochs / seconds,
+        "device": device_name(device),
+        "split": {name: splits.count(name) for name in sorted(set(splits))},
+        "split_by": split_by,
+        "resumed_from": resumed_from,
+    }
+
+
+def chosen_device(wanted: str) -> torch.device:
+    """cpu, cuda, or the better one for `auto`; on a CPU, numbers too small to matter count as zero."""
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device {wanted}: this machine has no CUDA device; allowed are auto and cpu")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    # Gaussians far from their centre are denormal numbers, on which an x86 core multiplies several times slower.
+    # Threads inherit this, so it has to stand before the first parallel operation.
+    torch.set_flush_denormal(True)
+    return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """As a report tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.device) -> Data:
+    """Targets, their scaling from the training rows, and the rows of each split."""
+    target = torch.from_numpy(graphs.table[spec.target].to_numpy().astype(np.float32))
+    if spec.train.task == "classification":
+        target = (target > spec.train.threshold).float()
+    rows = {name: torch.tensor([n for n, split in enumerate(splits) if split == name]) for name in NAMES}
+    classification = spec.train.task == "classification"
+    if classification and len(target[rows["train"]].unique()) < 2:
+        raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
+    scaling = Scaling.fitted(target[rows["train"]].double(), classification=classification)
+    return Data(graphs, target, scaling, rows["train"], rows["validation"], device)
+
+
+def card_of(spec: TrainSpec, data: Data) -> ModelCard:
+    """What lies beside the weights."""
+    _, z = data.graphs.atom_start, data.graphs.z
+    return ModelCard(
+        model=spec.model,
+        graph_config=spec.graph_config,
+        target=spec.target,
+        unit=spec.unit,
+        task=spec.train.task,
+        threshold=spec.train.threshold,
+        mean=data.scaling.mean,
+        deviation=data.scaling.deviation,
+        elements=z.unique().tolist(),
+    )
+
+
+def history_table(history: list[Told]) -> pa.Table:
+    """One row an epoch."""
+    return pa.Table.from_pylist(history, schema=schemas.HISTORY)
+
+
+def predictions_table(model: torch.nn.Module, data: Data, splits: list[str]) -> pa.Table:
+    """Every row of every split, by material_id."""
+    predicted = predict(model, data.graphs, torch.arange(len(data.graphs)), data.scaling, data.device)
+    table = data.graphs.table
+    columns = {
+        **{name: table[name] for name in (schemas.MATERIAL_ID, "formula", "atomic_numbers", "spacegroup_number")},
+        "split": splits,
+        "target": data.target.double().numpy(),
+        "predicted": predicted.double().numpy(),
+    }
+    found = pa.table([columns[f.name] for f in schemas.PREDICTIONS], schema=schemas.PREDICTIONS)
+    return found.sort_by(schemas.MATERIAL_ID)
+
+
+def teller(epochs: int) -> Any:
+    """One JSON line an epoch, or a bar where somebody looks at it."""
+    if not sys.stdout.isatty():
+        return lambda told: print(json.dumps(told), flush=True)
+    bar = tqdm(total=epochs, unit="epoch")
+
+    def show(told: Told) -> None:
+        bar.set_postfix(loss=told["train_loss"], validation=told["validation_mae"])
+        bar.update(told["epoch"] - bar.n)
+
+    return show
+
+
+if __name__ == "__main__":
+    main(TrainSpec, build)

@@ -1,0 +1,23 @@
+"""Stable hashes: which shard and which split a material belongs to, whatever else is in the table."""
+
+import hashlib
+
+
+def stable_fraction(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on (text, seed) alone, the same in every process and on every platform."""
+    digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def shard_of(material_id: str, n_shards: int) -> int:
+    """The shard, 0 ≤ shard < n_shards, that holds this material."""
+    digest = hashlib.blake2b(material_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % n_shards
+
+
+def shard_count(rows: int, rows_per_shard: int = 1500) -> int:
+    """A power of two, so that a growing table keeps its shards until it has doubled."""
+    count = 1
+    while count * rows_per_shard < rows and count < 128:
+        count *= 2
+    return count

@@ -1,0 +1,88 @@
+"""The frame of a step's program: `python -m crystals.graphs SPEC.json`.
+
+A program reads its spec, writes its files under `spec.output`, and leaves the numbers it wants told in
+`<spec.scratch>/facts.json`. Facts describe a run (counts, seconds); they are not part of the artefact's bytes.
+Exit codes: 0 done, 2 the input is wrong (one line on stderr), 75 the world failed and a retry may help.
+"""
+
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from storage.errors import InputError, WorldError
+
+INPUT_IS_WRONG = 2
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+
+ENDS_WITH_PARENT = "CGCNN_ENDS_WITH_PARENT"  # set by who holds the other end of the program's standard input
+
+Facts = dict[str, Any]
+
+
+class Spec(BaseModel):
+    """What every program is told: where its files go, and where it may keep what a next attempt needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Path
+    scratch: Path
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
+    """Run `build` on the spec named by the first argument and exit with one of the codes above."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python -m {build.__module__} SPEC.json")
+    if ENDS_WITH_PARENT in os.environ:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    spec = spec_type.model_validate_json(Path(sys.argv[1]).read_text())
+    spec.output.mkdir(parents=True, exist_ok=True)
+    spec.scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        facts = build(spec)
+    except InputError as error:
+        stop(str(error), INPUT_IS_WRONG)
+    except (WorldError, MemoryError) as error:
+        stop(str(error) or type(error).__name__, TRY_AGAIN)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise
+        stop(str(error), TRY_AGAIN)
+    else:
+        write_atomically(spec.scratch / "facts.json", json.dumps(facts))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its children; its end of the pipe closes all the same."""
+    os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would break the interpreter's exit
+    os.killpg(0, signal.SIGKILL)
+
+
+def stop(message: str, code: int) -> None:
+    """End the process with one line on stderr."""
+    sys.stdout.flush()
+    sys.stderr.write(" ".join(message.split()) + "\n")
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whenever the process or the machine stops."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,94 @@
+"""Model cards: what was trained, what it reaches, where it lies. One card a run, in the store beside the artefacts."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.errors import InputError
+from storage.program import Facts, Spec, main
+from storage.store import Store
+
+STEP = "promote"
+CARD = "card.json"
+LATEST = "latest"
+
+
+class Card(BaseModel):
+    """A trained, evaluated, reported model. Paths are relative to the store's root."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    source: str
+    note: str
+    target: str
+    unit: str
+    task: str
+    metric: str
+    test: float | None
+    baseline: float | None
+    materials: int
+    model: str
+    predictions: str
+    report: str
+
+
+class Run(BaseModel):
+    """A card with the time at which its run was finished, and with its paths made whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    finished: str
+    card: Card
+
+    def told(self, root: Path) -> dict[str, object]:
+        """The card as `cgcnn show --json` prints it."""
+        card = self.card.model_dump()
+        return {
+            "finished": self.finished,
+            **card,
+            **{n: str(root / card[n]) for n in ("model", "predictions", "report")},
+        }
+
+
+class CardSpec(Spec):
+    """The card to write."""
+
+    card: Card
+
+
+def build(spec: CardSpec) -> Facts:
+    """Write card.json."""
+    (spec.output / CARD).write_text(spec.card.model_dump_json(indent=1))
+    return {}
+
+
+def runs(store: Store) -> list[Run]:
+    """Every run in the store, newest first."""
+    found = []
+    for artefact in store.list(STEP):
+        path = store.path(artefact, CARD)
+        try:
+            found.append(Run(finished=artefact.created, card=Card.model_validate_json(path.read_bytes())))
+        except (FileNotFoundError, ValidationError):
+            continue  # a damaged card is made again by the run that it belongs to
+    return found
+
+
+def model_folder(wanted: str, store: Store) -> Path:
+    """The folder of the model named `wanted`: a path, a run, the beginning of a run's name, or `latest`."""
+    if (Path(wanted) / "model.json").exists():
+        return Path(wanted)
+    known = runs(store)
+    matching = known[:1] if wanted == LATEST else [r for r in known if r.card.run == wanted]
+    matching = matching or [r for r in known if wanted in r.card.run]
+    if len(matching) == 1:
+        return store.root / matching[0].card.model
+    names = ", ".join(json.dumps(r.card.run) for r in (matching or known)[:5]) or "none"
+    many = f"fits {len(matching)} runs" if matching else "is neither a folder with a model.json nor a run"
+    raise InputError(f"--model {wanted}: {many} of {store.root}; it has {names}")
+
+
+if __name__ == "__main__":
+    main(CardSpec, build)

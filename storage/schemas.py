@@ -1,0 +1,175 @@
+"""Every table on disk. The only place where a column is spelled, with its unit in the field's metadata."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MATERIAL_ID = "material_id"
+
+# A column's unit is read off the end of its name, longest ending first, as published tables write it.
+UNIT_OF_ENDING = {
+    "_mev_per_atom": "meV/atom",
+    "_ev_per_atom": "eV/atom",
+    "_per_atom_ev": "eV/atom",
+    "_ev_natom": "eV/cation",
+    "_w_per_mk": "W/(m K)",
+    "_per_atom": "eV/atom",
+    "_per_cm": "cm⁻¹",
+    "_per_k": "1/K",
+    "_gpa": "GPa",
+    "_mev": "meV",
+    "_ev": "eV",
+    "_k": "K",
+}
+UNIT_OF_NAME = {"band_gap": "eV", "energy_above_hull": "eV/atom", "k_vrh": "GPa", "g_vrh": "GPa"}
+
+
+def unit_of(target: str) -> str:
+    """The unit that a target's name tells; "" where it tells none."""
+    if target in UNIT_OF_NAME:
+        return UNIT_OF_NAME[target]
+    ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), None)
+    return UNIT_OF_ENDING[ending] if ending else ""
+
+
+def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"unit": unit} if unit else None)
+
+
+def target_field(target: str) -> pa.Field:
+    """A target's float64 column with its unit; null where the source has no value."""
+    return _field(target, pa.float64(), unit_of(target), nullable=True)
+
+
+IDENTITY = (
+    _field(MATERIAL_ID, pa.string()),
+    _field("formula", pa.string()),  # reduced
+)
+SPACEGROUP = _field("spacegroup_number", pa.int16(), nullable=True)
+CRYSTAL = (
+    _field("lattice", pa.list_(pa.float64(), 9), "Å", nullable=True),  # rows are a, b, c
+    _field("atomic_numbers", pa.list_(pa.uint8()), nullable=True),
+    _field("frac_coords", pa.list_(pa.float64()), nullable=True),  # 3N, fractions of the lattice vectors
+)
+FAULT = (
+    _field("fault_rule", pa.string(), nullable=True),  # set by a source that could not read the row
+    _field("fault_message", pa.string(), nullable=True),
+)
+
+
+def split_columns(names: list[str]) -> list[str]:
+    """The columns by which a source publishes who is trained on: `split…` (train, val, test) and `…fold` (0, 1, …)."""
+    return [n for n in names if n.startswith("split") or n.endswith("fold")]
+
+
+def structures(targets: list[str], splits: list[str]) -> pa.Schema:
+    """One row a structure. A row that its source could not read has `fault_rule` set and no crystal.
+
+    `splits` are the source's own split columns, kept as text: train, validation, test, or the number of a fold.
+    """
+    return pa.schema([*IDENTITY, *CRYSTAL, *map(target_field, targets), SPACEGROUP, *_published(splits), *FAULT])
+
+
+def accepted(source: pa.Schema, target: str) -> pa.Schema:
+    """A structures table after validation: every row has a crystal and the one target."""
+    return pa.schema([*IDENTITY, *CRYSTAL, target_field(target), SPACEGROUP, *_published(split_columns(source.names))])
+
+
+def _published(splits: list[str]) -> list[pa.Field]:
+    return [_field(name, pa.string(), nullable=True) for name in splits]
+
+
+def graphs(target: str, splits: list[str]) -> pa.Schema:
+    """One row a structure; the lists are CSR: offsets over N atoms and E edges, edges sorted by (target, distance)."""
+    return pa.schema(
+        [
+            *IDENTITY,
+            _field("atomic_numbers", pa.list_(pa.uint8())),
+            _field("edge_source", pa.list_(pa.int32())),
+            _field("edge_target", pa.list_(pa.int32())),
+            _field("edge_distance", pa.list_(pa.float32()), "Å"),
+            _field("edge_image", pa.list_(pa.int8())),  # 3E, the lattice steps from target's cell to source's
+            target_field(target),
+            SPACEGROUP,
+            *_published(splits),
+        ]
+    )
+
+
+REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])
+
+CONFLICTS = pa.schema(
+    [
+        _field(MATERIAL_ID, pa.string()),
+        _field("other_id", pa.string()),
+        _field("value", pa.float64()),
+        _field("other_value", pa.float64()),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        *IDENTITY,
+        _field("split", pa.string()),
+        _field("target", pa.float64()),
+        _field("predicted", pa.float64()),
+        _field("atomic_numbers", pa.list_(pa.uint8())),
+        SPACEGROUP,
+    ]
+)
+
+HISTORY = pa.schema(
+    [
+        _field("epoch", pa.int32()),
+        _field("learning_rate", pa.float64()),
+        _field("train_loss", pa.float64()),
+        _field("validation_mae", pa.float64()),
+    ]
+)
+
+GATES = pa.schema(
+    [
+        _field("layer", pa.int16()),
+        _field("distance", pa.float64(), "Å"),  # the middle of the bin
+        _field("mean_gate", pa.float64()),
+        _field("edges", pa.int64()),
+    ]
+)
+
+
+ERRORS = pa.schema(
+    [
+        _field("kind", pa.string()),  # elements (how many), crystal_system, element
+        _field("key", pa.string()),
+        _field("count", pa.int64()),  # test rows in the group
+        _field("mae", pa.float64(), "of the target"),  # classification: share of rows put in the wrong class
+    ]
+)
+
+WORST = pa.schema(
+    [
+        *IDENTITY,
+        _field("target", pa.float64()),
+        _field("predicted", pa.float64()),
+        _field("error", pa.float64()),  # predicted − target
+        SPACEGROUP,
+    ]
+)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """The same rows give the same bytes: one writer, one compression, no time stamps."""
+    pq.write_table(table, path, compression="zstd", row_group_size=4096)
+
+
+def float_columns(schema: pa.Schema) -> list[str]:
+    """The columns that can be a target."""
+    known = {f.name for f in (*IDENTITY, *CRYSTAL, SPACEGROUP, *FAULT)}
+    return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in known]
+
+
+def safe_name(text: str) -> str:
+    """`text` as a part of a file name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

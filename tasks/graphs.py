@@ -1,0 +1,37 @@
+"""Step 3: from structures to crystal graphs, one task run a shard."""
+
+from prefect import unmapped
+
+from crystals.config import GraphConfig
+from storage.store import Artefact, Part
+from tasks.caching import Made, Place, Shard, step
+from tasks.programs import Program
+
+
+@step(version=1)
+def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Place) -> Made:
+    """The crystal graphs of one shard of structures."""
+    path = place.artefacts.folder(structures.step, structures.key) / structures.name
+    spec = {"structures": path, "target": target, "config": config}
+    return Made(program=Program(module="crystals.graphs", spec=spec))
+
+
+@step(version=1)
+def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place) -> Made:
+    """The crystal graphs of every accepted structure; its parts are the shards."""
+    shards = graph_shard.map(
+        shards_of(structures), target=unmapped(target), config=unmapped(config), place=unmapped(place)
+    ).result()
+    folders = [place.artefacts.folder(shard.step, shard.key) for shard in shards]
+    spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
+    program = Program(module="crystals.collect", spec=spec)
+    return Made(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])
+
+
+def shards_of(structures: Artefact) -> list[Shard]:
+    """The shards that validation wrote, in order."""
+    return [
+        Shard(step=structures.step, key=structures.key, name=name, sha256=file.sha256)
+        for name, file in sorted(structures.files.items())
+        if name.startswith("structures-")
+    ]

@@ -1,0 +1,105 @@
+"""Runs a step's program in a process group of its own, follows its lines, and ends the group when it must.
+
+A child that is killed for memory costs one retry of one step; memory goes back to the machine. Imports no Prefect:
+`cgcnn predict` uses it too.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from json import loads
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+
+from storage.errors import InputError, WorldError
+from storage.program import ENDS_WITH_PARENT, INPUT_IS_WRONG, TRY_AGAIN
+
+_running: set[subprocess.Popen[str]] = set()
+
+
+class Program(BaseModel):
+    """A module to run with `python -m`, and the fields of its spec other than `output` and `scratch`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    module: str
+    spec: dict[str, Any]
+
+
+class ProgramFailed(Exception):
+    """The program raised: a fault of ours, with the end of its traceback."""
+
+
+def run_program(program: Program, work: Path, follow: Callable[[str], None]) -> dict[str, Any]:
+    """Run `program` in the folder `work`; its files are then in `work/output`. Returns its facts.
+
+    `work/scratch` is what a killed attempt left for this one; `follow` gets each line of the program's output.
+    Raises InputError and WorldError as the program tells them, WorldError when it was killed, else ProgramFailed.
+    """
+    output, scratch, spec = work / "output", work / "scratch", work / "spec.json"
+    shutil.rmtree(output, ignore_errors=True)
+    spec.write_bytes(to_json({**program.spec, "output": output.absolute(), "scratch": scratch.absolute()}))
+    said: deque[str] = deque(maxlen=30)
+    with _started(program.module, spec) as child:
+        listener = threading.Thread(target=said.extend, args=[child.stderr], daemon=True)
+        listener.start()
+        try:
+            for line in child.stdout or ():
+                follow(line.rstrip("\n"))
+            code = child.wait()
+        finally:
+            _end(child)
+            _running.discard(child)
+            listener.join()
+    _raise_for(program.module, code, [line.rstrip() for line in said if line.strip()])
+    return dict(loads((scratch / "facts.json").read_text()))
+
+
+def end_all() -> None:
+    """Kill the process groups of all programs that this process runs."""
+    for child in list(_running):
+        _end(child)
+
+
+def _started(module: str, spec: Path) -> "subprocess.Popen[str]":
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, str(spec)],
+        stdin=subprocess.PIPE,  # never written to: the child ends itself when this end of the pipe is gone
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", ENDS_WITH_PARENT: "1"},
+    )
+    _running.add(child)
+    return child
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # the group has ended already
+    child.wait()
+
+
+def _raise_for(module: str, code: int, said: list[str]) -> None:
+    last = said[-1] if said else ""
+    if code == INPUT_IS_WRONG:
+        raise InputError(last)
+    if code == TRY_AGAIN:
+        raise WorldError(last)
+    if code < 0:
+        raise WorldError(
+            f"{module} was killed by {signal.Signals(-code).name} (memory?); what was finished is kept, start it again"
+        )
+    if code:
+        raise ProgramFailed(f"{module} ended with exit code {code}\n" + "\n".join(said))

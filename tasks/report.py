@@ -1,0 +1,85 @@
+"""Step 6: from tables to the page that is forwarded, and to what the UI shows of it."""
+
+import json
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from storage.store import Artefact
+from tasks.caching import Made, Place, step
+from tasks.evaluate import gates_of
+from tasks.programs import Program
+
+
+@step(version=1)
+def report(
+    downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact, evaluated: Artefact, place: Place
+) -> Made:
+    """report.html and summary.md: a function of the stored tables."""
+    spec = {
+        "evaluation": place.artefacts.folder(evaluated.step, evaluated.key),
+        "predictions": place.file(trained, "predictions.parquet"),
+        "history": place.file(trained, "history.parquet"),
+        "gates": gates_of(trained, place),
+        "rejected": [place.file(structures, "rejected.parquet"), place.file(graphs, "rejected.parquet")],
+        "conflicts": place.file(structures, "conflicts.parquet"),
+        "about": about(downloaded, structures, graphs, trained),
+    }
+    return Made(program=Program(module="evaluation.page", spec=spec))
+
+
+def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact) -> dict[str, Any]:
+    """What the page tells of the run besides its tables: origin, counts, configuration, cost."""
+    checked, built, training = structures.facts, graphs.facts, trained.facts
+    target, parameters = structures.parameters["target"], trained.parameters
+    return {
+        "run": run_name(downloaded, trained),
+        "source": downloaded.parameters["source"],
+        "title": downloaded.facts["title"],
+        "note": downloaded.facts["note"],
+        "target": target,
+        "unit": training["unit"],
+        "task": parameters["train"]["task"],
+        "date": trained.created[:10],
+        "rows": checked["rows"],
+        "accepted": built["accepted"],
+        "rejected": checked["rejected"] + built["rejected"],
+        "by_rule": {**checked["by_rule"], **built["by_rule"]},
+        "conflicts": checked["conflicts"],
+        "configuration": {
+            "checks": structures.parameters["checks"],
+            "graphs": graphs.parameters["config"],
+            **{name: parameters[name] for name in ("split", "model", "train")},
+        },
+        "atoms": built["atoms"],
+        "graph_edges": built["edges"],
+        "material_page": downloaded.facts.get("material_page"),
+        **{name: training[name] for name in TRAINING_FACTS},
+    }
+
+
+TRAINING_FACTS = (
+    "split",
+    "split_by",
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "seconds",
+    "structures_per_second",
+    "device",
+)
+
+
+def run_name(downloaded: Artefact, trained: Artefact) -> str:
+    """Source, target and the beginning of the training's key: the same training has the same name."""
+    return f"{downloaded.facts['title']}-{trained.facts['target']}-{trained.key[:8]}"
+
+
+def publish(page: Artefact, evaluated: Artefact, place: Place) -> None:
+    """The report's numbers in the UI: markdown, table, and where the page lies."""
+    summary = place.file(page, "summary.md").read_text(encoding="utf-8")
+    create_markdown_artifact(summary, key="report", description="The report's numbers")
+    metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
+    rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
+    create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
+    create_link_artifact(place.file(page, "report.html").as_uri(), key="page", link_text="report.html")

@@ -1,0 +1,117 @@
+"""A real Prefect server for the session, a small table of crystals, and `cgcnn` as its users run it."""
+
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Cgcnn = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[str]:
+    """The API address of a Prefect server that lives as long as the session."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("server")
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    until = time.monotonic() + 120
+    while not _answers(f"http://127.0.0.1:{port}/api/health"):
+        assert process.poll() is None, (home / "log").read_text()
+        assert time.monotonic() < until, (home / "log").read_text()
+        time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/api"
+    process.terminate()
+    process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def environment(server) -> dict[str, str]:
+    """The environment of a command that talks to the session's server, one thread a process."""
+    return {**os.environ, "PREFECT_API_URL": server, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def cgcnn(environment) -> Cgcnn:
+    """Runs `cgcnn` with these arguments to its end."""
+
+    def run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def crystals(tmp_path_factory) -> Path:
+    """A table of 60 two-atom crystals, and four rows that no model can learn from."""
+    chance = random.Random(5)
+    rows = []
+    for number in range(60):
+        pair, edge = chance.sample([3, 11, 12, 13, 19, 20, 29, 47], 2), chance.uniform(3.0, 4.5)
+        rows.append(
+            {
+                "material_id": f"m-{number}",
+                "lattice": [[edge, 0, 0], [0, edge, 0], [0, 0, edge * chance.uniform(1, 1.3)]],
+                "atomic_numbers": pair,
+                "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+                "energy_ev": edge + 0.01 * sum(pair),
+            }
+        )
+    rows[7] |= {"energy_ev": None}
+    rows[8] |= {"frac_coords": [[0, 0, 0], [0, 0, 0.001]]}
+    rows[9] |= {"lattice": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}
+    rows[11] |= {"material_id": "m-10"}
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    """Options that make a run of the whole flow a matter of seconds."""
+    return [
+        "--set=checks.max_rejected=0.2",
+        "--set=train.epochs=4",
+        "--set=model.atom_fea_len=8",
+        "--set=model.h_fea_len=8",
+        "--set=split.validation=0.2",
+        "--set=split.test=0.2",
+    ]
+
+
+@pytest.fixture(scope="session")
+def states() -> Callable[[subprocess.CompletedProcess[str]], dict[str, str]]:
+    """Step → the state in which its task runs ended, as the log tells it; *Cached* only if all of them were."""
+
+    def read(run: subprocess.CompletedProcess[str]) -> dict[str, str]:
+        ended: dict[str, str] = {}
+        for step, state in re.findall(r"Task run '([a-z-]+)-[0-9a-f]{3}'\s+- Finished in state\s+(\w+)", run.stderr):
+            ended[step] = state if ended.get(step, "Cached") == "Cached" else ended[step]
+        return ended
+
+    return read

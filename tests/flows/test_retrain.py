@@ -1,0 +1,201 @@
+"""The whole flow, run as its users run it: what is cached, what is made again, and what survives a kill."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+STEPS = ["download", "validate", "graphs", "train-model", "evaluate", "report", "promote"]
+
+
+@pytest.fixture(scope="module")
+def trained(cgcnn, crystals, small, tmp_path_factory):
+    """A store with one finished run, and what the run said."""
+    store = tmp_path_factory.mktemp("trained") / "store"
+    done = cgcnn("retrain", "--source", crystals, "--store", store, *small)
+    assert done.returncode == 0, done.stderr
+    return store, done
+
+
+@pytest.fixture
+def store(trained, tmp_path):
+    """A copy of that store: a store that is moved is still a cache."""
+    return shutil.copytree(trained[0], tmp_path / "store")
+
+
+@pytest.fixture
+def again(cgcnn, crystals, small, store, states):
+    """Runs the same flow on the copied store with some settings changed; the state of each step, and the log."""
+
+    def run(*changes: str) -> tuple[dict[str, str], str]:
+        done = cgcnn("retrain", "--source", crystals, "--store", store, *small, *changes)
+        assert done.returncode == 0, done.stderr
+        return states(done), done.stderr
+
+    return run
+
+
+def cached(ended: dict[str, str]) -> list[str]:
+    return [step for step in STEPS if ended[step] == "Cached"]
+
+
+def test_last_lines_tell_error_baseline_and_report(trained):
+    _, error, report = trained[1].stdout.strip().splitlines()[-3:]
+    assert re.fullmatch(r"test MAE \S+ eV on \d+ materials; baseline \S+ eV", error)
+    assert Path(report.removeprefix("report: ")).stat().st_size > 10_000
+
+
+def test_one_json_line_an_epoch(trained):
+    epochs = [json.loads(line) for line in trained[1].stdout.splitlines() if line.startswith("{")]
+    assert [record["epoch"] for record in epochs] == [1, 2, 3, 4]
+
+
+def test_seven_steps(trained, states):
+    assert [step for step in states(trained[1]) if step != "graph-shard"] == STEPS
+
+
+def test_rows_in_are_accepted_and_rejected(trained):
+    facts = json.loads(next(trained[0].glob("validate/*/manifest.json")).read_text())["facts"]
+    assert facts["rows"] == 60
+    assert facts["accepted"] + facts["rejected"] == 60
+    assert facts["by_rule"] == {"target": 1, "min_distance": 1, "lattice": 1, "unique": 1}
+
+
+def test_a_second_run_takes_every_step_from_the_store(again):
+    ended, _ = again()
+    assert cached(ended) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("--set=train.learning_rate=0.003", STEPS[:3]),
+        ("--set=graphs.max_neighbors=6", STEPS[:2]),
+        ("--set=checks.min_distance=0.4", STEPS[:1]),
+        ("--set=split.seed=4", STEPS[:3]),
+    ],
+)
+def test_a_change_reaches_only_what_depends_on_it(again, change, kept):
+    """A stricter bound that rejects the same rows gives the same structures, so what follows is cached all the same."""
+    ended, _ = again(change)
+    assert cached(ended)[: len(kept)] == kept
+    following = STEPS[len(kept)]
+    assert ended[following] == "Completed"
+
+
+@pytest.mark.parametrize("step", ["download", "validate", "graph-shard", "train-model", "evaluate", "report"])
+@pytest.mark.parametrize("damage", ["flipped", "deleted"])
+def test_a_damaged_file_costs_its_own_step_alone(again, store, step, damage):
+    victim = max(next((store / step).iterdir()).glob("*[!n]"), key=lambda path: path.stat().st_size)
+    before = victim.read_bytes()
+    if damage == "deleted":
+        victim.unlink()
+    else:
+        victim.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    ended, log = again()
+    rebuilt = {"graph-shard": {"graph-shard", "graphs"}}.get(step, {step})
+    assert {name for name, state in ended.items() if state != "Cached"} == rebuilt
+    assert re.search(rf"{step} [0-9a-f]{{8}}: {re.escape(victim.name)} (is missing|has other)", re.sub(r"\s+", " ", log))
+    assert victim.read_bytes() == before
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_model(cgcnn, environment, crystals, small, trained, tmp_path):
+    store, options = tmp_path / "store", [*small, "--set=train.epochs=40"]
+    command = ["retrain", "--source", str(crystals), "--store", str(store), *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith('{"epoch": 5,') or line.startswith('{"epoch":5,'):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(1)
+    resumed = cgcnn(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    first = next(json.loads(line)["epoch"] for line in resumed.stdout.splitlines() if line.startswith("{"))
+    assert first > 5
+    undisturbed = cgcnn("retrain", "--source", crystals, "--store", trained[0], *options)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    key = undisturbed.stdout.strip().splitlines()[-3].partition(":")[0][-8:]
+    for name in ("model.safetensors", "predictions.parquet", "history.parquet"):
+        one, other = (next(root.glob(f"train-model/{key}*/{name}")).read_bytes() for root in (store, trained[0]))
+        assert one == other, name
+
+
+def test_a_killed_shard_is_retried_and_the_flow_goes_on(cgcnn, crystals, small, tmp_path, monkeypatch):
+    """The first child of the graph step dies as the kernel's memory killer would have it; its task tries again."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    mark = tmp_path / "killed"
+    (hooks / "sitecustomize.py").write_text(
+        "import os, pathlib, signal, sys\n"
+        f"mark = pathlib.Path({str(mark)!r})\n"
+        "if 'crystals.graphs' in sys.orig_argv and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(hooks))
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "retrain", "--source", str(crystals), "--store", str(tmp_path / "s"), *small],
+        env={**os.environ, "PREFECT_API_URL": os.environ.get("PREFECT_API_URL", "")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert mark.exists()
+    assert "SIGKILL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "nowhere.parquet"], "nowhere.parquet"),
+        (["--target", "no_such"], "formation_energy_per_atom"),
+        (["--set", "train.epochs=many"], "train.epochs"),
+        (["--set", "train.epoch=3"], "train.epochs"),
+        (["--set", "train.epochs"], "KEY=VALUE"),
+        (["--set", "model.name=cgnn"], "cgcnn"),
+        (["--config", "chapte"], "chapter"),
+        (["--sorce", "alloys"], "--sorce"),
+        (["--set", "graphs.cutoff=null", "--set", "graphs.max_neighbors=null"], "max_neighbors"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_nothing_is_written(cgcnn, tmp_path, arguments, message):
+    done = cgcnn("retrain", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_many_rejected_rows_stop_the_run_with_the_counts(cgcnn, crystals, tmp_path):
+    done = cgcnn("retrain", "--source", crystals, "--store", tmp_path / "store")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "min_distance" in last
+    assert "checks.max_rejected" in last
+
+
+def test_steps_and_artifacts_are_in_the_server(trained, server):
+    assert trained[1].returncode == 0
+    names = {run["name"].rpartition("-")[0] for run in _ask(server, "task_runs")}
+    assert set(STEPS) <= names
+    assert {"report", "errors", "page"} <= {artifact["key"] for artifact in _ask(server, "artifacts")}
+
+
+def _ask(server: str, what: str) -> list[dict]:
+    request = urllib.request.Request(
+        f"{server}/{what}/filter", data=b'{"limit": 200}', headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)

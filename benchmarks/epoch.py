@@ -179,7 +179,10 @@ def main() -> None:
         textbook = textbook_epoch(theirs, data, their_rule)
         torch.set_flush_denormal(True)
         times.append((textbook, our_epoch(ours, graphs, target, our_rule)))
-        print(f"textbook {times[-1][0]:.2f} s, ours {times[-1][1]:.2f} s, ratio {times[-1][0] / times[-1][1]:.1f}", flush=True)
+        print(
+            f"textbook {times[-1][0]:.2f} s, ours {times[-1][1]:.2f} s, ratio {times[-1][0] / times[-1][1]:.1f}",
+            flush=True,
+        )
     best = min(t for t, _ in times) / min(o for _, o in times)
     print(f"ratio of the best of {options.rounds} epochs, {options.threads} threads: {best:.1f}")
 

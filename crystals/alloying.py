@@ -4,6 +4,7 @@ Jacobsen, Stoltze, Nørskov, Surf. Sci. 366, 394 (1996), as implemented by ASE. 
 against the elements in their relaxed fcc crystals.
 """
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,7 +50,11 @@ def alloys(count: int, seed: int) -> Iterator[Row]:
         crystal = Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions())
         # Rounded: the last bits of a sum of exponentials differ between processors.
         known = {"formation_energy_per_atom": round(formation, 9)}
-        yield Row(f"alloy-{number + 1:04}", known, lambda crystal=crystal: crystal)
+        yield Row(f"alloy-{number + 1:04}", known, functools.partial(_itself, crystal))
+
+
+def _itself(crystal: Crystal) -> Crystal:
+    return crystal
 
 
 def _relaxed(symbol: str) -> tuple[float, float]:
@@ -58,7 +63,9 @@ def _relaxed(symbol: str) -> tuple[float, float]:
     constants = np.linspace(0.97 * guess, 1.03 * guess, 13)
     energies = [_energy(bulk(symbol, "fcc", a=a)) for a in constants]
     fit = np.polynomial.Polynomial.fit(constants, energies, 4)
-    extrema = [float(x.real) for x in fit.deriv().roots() if abs(x.imag) < 1e-9 and constants[0] < x.real < constants[-1]]
+    extrema = [
+        float(x.real) for x in fit.deriv().roots() if abs(x.imag) < 1e-9 and constants[0] < x.real < constants[-1]
+    ]
     best = min(extrema, key=fit)
     return best, float(fit(best))
 

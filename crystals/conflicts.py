@@ -4,6 +4,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +49,7 @@ def contradictions(seen: dict[str, Seen], accepted: pa.Table) -> pa.Table:
         for one, other in candidates(list(seen.values()))
         if np.allclose(print_of(one.position), print_of(other.position), atol=TOLERANCE, rtol=0)
     ]
-    columns = list(zip(*sorted(pairs), strict=True)) or [[], [], [], []]
+    columns: list[tuple[Any, ...]] = list(zip(*sorted(pairs), strict=True)) or [()] * 4
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, CONFLICTS, strict=True)], schema=CONFLICTS)
 
 
@@ -83,7 +84,8 @@ def fingerprint(crystal: Crystal) -> Floats:
     fading = 0.5 * (1 + np.cos(np.pi * edges.distance / RADIUS))  # no jump where a neighbour leaves the sphere
     start = np.searchsorted(edges.target, np.arange(len(crystal)))
     for _ in range(3):
-        of_bell, of_self, of_other = chance.normal(size=(9, WIDTH)), *chance.normal(size=(2, WIDTH, WIDTH)) / WIDTH**0.5
+        of_bell = chance.normal(size=(9, WIDTH))
+        of_self, of_other = chance.normal(size=(2, WIDTH, WIDTH)) / WIDTH**0.5
         messages = fading[:, None] * (bell @ of_bell) * (features @ of_other)[edges.source]
         features = np.tanh(features @ of_self + 0.3 * np.add.reduceat(messages, start))
     return np.concatenate([features.mean(axis=0), (features**2).mean(axis=0)])

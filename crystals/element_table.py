@@ -1,4 +1,4 @@
-"""Makes gnn/elements.csv, the physical properties of the elements: `python -m crystals.element_table gnn/elements.csv`."""
+"""The physical properties of the elements: `python -m crystals.element_table gnn/elements.csv` makes that table."""
 
 import csv
 import math

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from crystals.config import GraphConfig
@@ -29,7 +28,7 @@ class Edges:
     source: Ints
     target: Ints
     distance: Floats
-    image: Ints
+    image: Floats
 
     def __len__(self) -> int:
         return len(self.source)

@@ -9,7 +9,7 @@ from crystals.crystal import Crystal
 
 def spacegroup_number(crystal: Crystal, tolerance: float = 0.01) -> int | None:
     """The number in the International Tables (1–230); None where spglib finds none within `tolerance` (Å)."""
-    cell = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers)
+    cell = (crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.atomic_numbers.tolist())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         found = spglib.get_symmetry_dataset(cell, symprec=tolerance)

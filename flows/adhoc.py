@@ -3,7 +3,6 @@
 import os
 
 from crystals.sources.opening import check_source
-
 from flows.config import RetrainConfig
 from flows.show import result
 from storage.registry import CARD, Card, Run
@@ -18,10 +17,15 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     check_source(config.source, config.target)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from flows.retrain import retrain  # imports Prefect, which reads the two lines above
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    from prefect.client.schemas.objects import State
+
+    from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
     promoted = retrain(**settings)
+    if isinstance(promoted, State):  # the last step's, where the store had its artefact
+        promoted = promoted.result()
     store = Store(root=config.store)
     card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
     return [

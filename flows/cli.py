@@ -131,3 +131,7 @@ def run_show(options: argparse.Namespace) -> None:
     from flows.show import shown
 
     print(shown(options.store, as_json=options.json))
+
+
+if __name__ == "__main__":
+    main()

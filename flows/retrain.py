@@ -1,15 +1,17 @@
 """download → validate → graphs → train → evaluate → report → promote."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from crystals.sources.opening import check_source
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.runtime import flow_run
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from crystals.config import ChecksConfig, GraphConfig
+from crystals.sources.opening import check_source
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.store import Artefact
 from tasks.caching import Place
@@ -18,15 +20,22 @@ from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
 from tasks.programs import end_all
 from tasks.promote import promote
-from tasks.report import publish, report
+from tasks.report import report
 from tasks.train import train_model
 from tasks.validate import validate
 
 
+def run_name() -> str:
+    """Source, target and day, as the UI lists runs."""
+    told = flow_run.parameters
+    source = Path(str(told["source"])).name
+    return f"{source} {told['target'] or 'its only target'} {datetime.now(UTC):%Y-%m-%d}"
+
+
 @flow(
     name="retrain",
-    flow_run_name="{source}-{target}",
-    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1),
+    flow_run_name=run_name,
+    task_runner=cast(TaskRunner[Any], ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)),
     on_cancellation=[lambda *_: end_all()],
     on_crashed=[lambda *_: end_all()],
 )
@@ -50,5 +59,4 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     trained = train_model(built, model, train, split, place)
     evaluated = evaluate(trained, downloaded, place)
     page = report(downloaded, structures, built, trained, evaluated, place)
-    publish(page, evaluated, place)
     return promote(downloaded, trained, evaluated, page, place)

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+OWN_MODELS = ("cgcnn", "cogn")
 
 
 class SplitConfig(BaseModel):
@@ -34,7 +36,7 @@ class ModelConfig(BaseModel):
 
     name: str = Field(
         "cgcnn",
-        description="cgcnn, cogn, or package.module:Class of a PyG model called with (z, edge_index, edge_attr, batch).",
+        description="cgcnn, cogn, or package.module:Class of a PyG model that takes (z, edge_index, edge_attr, batch).",
     )
     atom_fea_len: int = Field(64, ge=1, le=1024, description="Features of an atom in the convolutions.")
     n_conv: int = Field(3, ge=1, le=20, description="Convolution layers.")
@@ -53,6 +55,13 @@ class ModelConfig(BaseModel):
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
 
+    @field_validator("name")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if name not in OWN_MODELS and ":" not in name:
+            raise ValueError(f"allowed are {', '.join(OWN_MODELS)} and package.module:Class")
+        return name
+
 
 class TrainConfig(BaseModel):
     """How the weights are found."""
@@ -65,7 +74,9 @@ class TrainConfig(BaseModel):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule.")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled for adamw, L2 for the others.")
     loss: Literal["l1", "mse", "huber"] = Field("l1", description="Loss on the standardised target.")
-    schedule: Literal["onecycle", "cosine", "plateau", "none"] = Field("onecycle", description="Learning-rate schedule.")
+    schedule: Literal["onecycle", "cosine", "plateau", "none"] = Field(
+        "onecycle", description="Learning-rate schedule."
+    )
     warm_up: float = Field(0.1, ge=0, lt=1, description="Share of the steps that onecycle rises.")
     patience: int = Field(
         0, ge=0, description="Stop after so many epochs without a better validation error; 0 never stops early."

@@ -23,7 +23,7 @@ NUMBERS = (
 
 def element_properties() -> torch.Tensor:
     """(119, 13): row z has the properties of element z, row 0 is nobody's."""
-    with files("gnn").joinpath("elements.csv").open(encoding="utf-8", newline="") as file:
+    with files("gnn").joinpath("elements.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     table = torch.zeros(HIGHEST + 1, len(NUMBERS) + len(BLOCKS))
     for column, name in enumerate(NUMBERS):

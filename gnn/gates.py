@@ -1,10 +1,11 @@
 """What the gates of a trained model do: their mean value against distance, layer by layer."""
 
+import pyarrow as pa
 import torch
 from torch import nn
 
-import pyarrow as pa
 from gnn.batches import Graphs
+from gnn.models.cgcnn import CGCNN
 from storage.schemas import GATES
 
 BIN = 0.25  # Å
@@ -14,7 +15,7 @@ CRYSTALS = 2000  # enough for means
 @torch.no_grad()
 def gate_table(model: nn.Module, graphs: Graphs, rows: torch.Tensor, device: torch.device) -> pa.Table | None:
     """The gates table over the first CRYSTALS of `rows`; None for a model without gates."""
-    if not hasattr(model, "gates"):
+    if not isinstance(model, CGCNN):
         return None
     model.eval()
     total: dict[int, torch.Tensor] = {}
@@ -26,5 +27,9 @@ def gate_table(model: nn.Module, graphs: Graphs, rows: torch.Tensor, device: tor
             sums = total.setdefault(layer, torch.zeros_like(count))
             sums.index_add_(0, bins, gate.double().cpu())
     filled = torch.nonzero(count).flatten().tolist()
-    found = [(layer, (b + 0.5) * BIN, float(sums[b] / count[b]), int(count[b])) for layer, sums in total.items() for b in filled]
+    found = [
+        (layer + 1, (b + 0.5) * BIN, float(sums[b] / count[b]), int(count[b]))
+        for layer, sums in total.items()
+        for b in filled
+    ]
     return pa.table(list(map(list, zip(*found, strict=True))), schema=GATES) if found else None

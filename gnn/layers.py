@@ -52,8 +52,9 @@ class AtomEmbedding(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(N,) → (N, F)."""
-        atom = 0.0 if self.embedding is None else self.embedding(z)
-        return atom if self.of_properties is None else atom + self.of_properties(self.properties[z])
+        atom = z.new_zeros((), dtype=torch.float32) if self.embedding is None else self.embedding(z)
+        known: Tensor = atom if self.of_properties is None else atom + self.of_properties(self.properties[z])
+        return known
 
 
 class EdgeLinear(nn.Module):
@@ -69,9 +70,7 @@ class EdgeLinear(nn.Module):
 
     def forward(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
         """`atom` (N, F), `edge` (E, K) → (E, out)."""
-        of_target, of_source, of_edge = self.linear.weight.split(
-            [self.features, self.features, edge.shape[1]], dim=1
-        )
+        of_target, of_source, of_edge = self.linear.weight.split([self.features, self.features, edge.shape[1]], dim=1)
         towards = functional.linear(atom, of_target, self.linear.bias)
         away = functional.linear(atom, of_source)
         return segments.add_nodes(functional.linear(edge, of_edge), towards, away)
@@ -85,7 +84,8 @@ class _GatedSoftplus(torch.autograd.Function):
         gate, core = z.chunk(2, dim=1)
         gate, core = torch.sigmoid(gate), functional.softplus(core)
         ctx.save_for_backward(gate, core)
-        return gate * core
+        message: Tensor = gate * core
+        return message
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class _GatedSoftplus(torch.autograd.Function):
         of_gate, of_core = result.chunk(2, dim=1)
         # d softplus = σ(b) = 1 − exp(−softplus(b))
         torch.mul(through, torch.neg(core).expm1_().neg_(), out=of_core)
-        torch.mul(through.mul_(core), (1 - gate), out=of_gate)
-        return result
+        torch.mul(through.mul_(core), 1 - gate, out=of_gate)
+        return torch.as_tensor(result)
 
 
 class CGConv(nn.Module):
@@ -134,8 +134,10 @@ class CGConv(nn.Module):
 
     def before_gate(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
         """(E, 2F) z_ij W + b, the gate's half first, normalised if the gate is; (E, F) without a gate."""
-        z = self.edges(atom, edge, segments)
-        return z if self.norm_edges is None else self.norm_edges(z)
+        z: Tensor = self.edges(atom, edge, segments)
+        if self.norm_edges is not None:
+            z = self.norm_edges(z)
+        return z
 
     def _normed(self, value: Tensor) -> Tensor:
         return value if self.norm_output is None else self.norm_output(value)

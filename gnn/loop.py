@@ -113,7 +113,7 @@ def _epoch(
         wanted = data.scaling.standardised(data.target[batch.rows].to(data.device))
         loss = loss_of(model(batch), wanted, config)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
@@ -136,7 +136,7 @@ def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, de
     return torch.cat(parts) if parts else torch.empty(0)
 
 
-class swapped:  # noqa: N801  used as a function
+class swapped:
     """Inside, `model` has the given weights; afterwards its own."""
 
     def __init__(self, model: nn.Module, weights: dict[str, Tensor]) -> None:

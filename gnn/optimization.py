@@ -15,9 +15,9 @@ def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
     """The mean loss of a batch."""
     if config.task == "classification":
         return functional.binary_cross_entropy_with_logits(output, target)
-    return {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.huber_loss}[config.loss](
-        output, target
-    )
+    if config.loss == "huber":
+        return functional.huber_loss(output, target)
+    return functional.l1_loss(output, target) if config.loss == "l1" else functional.mse_loss(output, target)
 
 
 def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
@@ -25,7 +25,9 @@ def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
     parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-    return {"adam": Adam, "adamw": AdamW}[config.optimizer](parameters, lr=rate, weight_decay=decay)
+    if config.optimizer == "adam":
+        return Adam(parameters, lr=rate, weight_decay=decay)
+    return AdamW(parameters, lr=rate, weight_decay=decay)
 
 
 class Schedule:

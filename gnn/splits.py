@@ -46,9 +46,7 @@ def _published_column(table: pa.Table, config: SplitConfig) -> str | None:
     return folds[0] if len(folds) == 1 else None
 
 
-def _published(
-    values: list[str | None], groups: list[str], column: str, config: SplitConfig
-) -> tuple[list[str], str]:
+def _published(values: list[str | None], groups: list[str], column: str, config: SplitConfig) -> tuple[list[str], str]:
     if column.endswith("fold"):
         folds = sorted({value for value in values if value is not None})
         if str(config.fold) not in folds:

@@ -41,7 +41,7 @@ class TrainSpec(Spec):
 
 
 def build(spec: TrainSpec) -> Facts:
-    """Write model.safetensors, model.json, history.parquet, predictions.parquet and, for a model with gates, gates.parquet."""
+    """Write model.safetensors, model.json, history, predictions and, where the model has gates, gates.parquet."""
     device = chosen_device(spec.device)
     graphs = Graphs.read(spec.graphs)
     splits, split_by = assign(graphs.table, spec.split)
@@ -49,9 +49,13 @@ def build(spec: TrainSpec) -> Facts:
     torch.manual_seed(spec.train.seed)
     model = build_model(spec.model).to(device)
     parameters = sum(p.numel() for p in model.parameters())
-    log.info("%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device)
+    log.info(
+        "%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device
+    )
     began = time.perf_counter()
-    weights, progress, resumed_from = fit(model, data, spec.train, spec.scratch / "checkpoint.pt", teller(spec.train.epochs))
+    weights, progress, resumed_from = fit(
+        model, data, spec.train, spec.scratch / "checkpoint.pt", teller(spec.train.epochs)
+    )
     seconds = time.perf_counter() - began
     model.load_state_dict(weights)
     save_model(weights, card_of(spec, data), spec.output)

@@ -77,11 +77,13 @@ def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
     return isinstance(state.result(raise_on_failure=False), WorldError)
 
 
-def step(version: int, retries: int = 3) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
+def step(
+    version: int, retries: int = 3, then: Callable[[Artefact, dict[str, Any]], None] | None = None
+) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
     """Make a Prefect task of a function that says how its artefact is made.
 
     The function is called only when the store does not have what it would make. Raise `version` when the same
-    arguments come to give other bytes.
+    arguments come to give other bytes. `then` is called with the artefact and the arguments, made now or found.
     """
 
     def decorate(plan: Callable[..., Made]) -> Task[..., Artefact]:
@@ -92,7 +94,14 @@ def step(version: int, retries: int = 3) -> Callable[[Callable[..., Made]], Task
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             place = next(v for v in bound.arguments.values() if isinstance(v, Place))
-            return make(place.artefacts, recipe_of(name, version, bound.arguments), lambda: plan(*args, **kwargs))
+            recipe = recipe_of(name, version, bound.arguments)
+            artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
+            if then is not None:
+                then(artefact, bound.arguments)
+            if not found:
+                return artefact
+            message = f"{told(artefact)}; from the store"
+            return cast(Artefact, Completed(name="Cached", message=message, data=artefact))
 
         found_or_made.__name__ = plan.__name__
         found_or_made.__doc__ = plan.__doc__
@@ -110,8 +119,8 @@ def step(version: int, retries: int = 3) -> Callable[[Callable[..., Made]], Task
     return decorate
 
 
-def make(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> Artefact:
-    """The artefact of `recipe`, from the store as the state *Cached*, or made now; one run at a time makes it."""
+def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tuple[Artefact, bool]:
+    """The artefact of `recipe`, and whether the store had it; one run at a time makes it, others wait for it."""
     logger = get_run_logger()
     found = store.find(recipe.step, recipe.key, logger.warning)
     if found is None:
@@ -122,9 +131,8 @@ def make(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> Artefact:
                 facts = run_program(made.program, work, follower(recipe.step))
                 artefact = store.commit(recipe, work / "output", facts, made.parts)
                 logger.info("%s", told(artefact))
-                return artefact
-    message = f"{told(found)}; from the store"
-    return cast(Artefact, Completed(name="Cached", message=message, data=found))
+                return artefact, False
+    return found, True
 
 
 def told(artefact: Artefact) -> str:

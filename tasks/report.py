@@ -11,7 +11,18 @@ from tasks.evaluate import gates_of
 from tasks.programs import Program
 
 
-@step(version=1)
+def publish(page: Artefact, arguments: dict[str, Any]) -> None:
+    """The report's numbers in the UI: markdown, table, and where the page lies."""
+    place, evaluated = arguments["place"], arguments["evaluated"]
+    summary = place.file(page, "summary.md").read_text(encoding="utf-8")
+    create_markdown_artifact(summary, key="report", description="The report's numbers")
+    metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
+    rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
+    create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
+    create_link_artifact(place.file(page, "report.html").as_uri(), key="page", link_text="report.html")
+
+
+@step(version=1, then=publish)
 def report(
     downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact, evaluated: Artefact, place: Place
 ) -> Made:
@@ -73,13 +84,3 @@ TRAINING_FACTS = (
 def run_name(downloaded: Artefact, trained: Artefact) -> str:
     """Source, target and the beginning of the training's key: the same training has the same name."""
     return f"{downloaded.facts['title']}-{trained.facts['target']}-{trained.key[:8]}"
-
-
-def publish(page: Artefact, evaluated: Artefact, place: Place) -> None:
-    """The report's numbers in the UI: markdown, table, and where the page lies."""
-    summary = place.file(page, "summary.md").read_text(encoding="utf-8")
-    create_markdown_artifact(summary, key="report", description="The report's numbers")
-    metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
-    rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
-    create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
-    create_link_artifact(place.file(page, "report.html").as_uri(), key="page", link_text="report.html")

@@ -15,7 +15,7 @@ class Alloys:
     """Binary and ternary alloys of Al, Ni, Cu, Pd, Ag, Pt and Au, strained and displaced."""
 
     title = "alloys"
-    note = "labels by ASE's effective-medium theory (EMT), an empirical potential: not DFT, not experiment"
+    note = "Labels by ASE's effective-medium theory (EMT), an empirical potential: not DFT, not experiment."
 
     def targets(self) -> list[str]:
         """One."""

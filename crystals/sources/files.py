@@ -21,7 +21,15 @@ from storage.errors import InputError
 FORMATS = (".parquet", ".csv", ".json", ".jsonl")
 BROKEN_LINE = "\0broken line"  # the key under which a line of a .jsonl that is no JSON object passes its reason
 
-FORMAT_ERRORS = (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeDecodeError, csv.Error, ijson.JSONError, json.JSONDecodeError)
+FORMAT_ERRORS = (
+    pa.ArrowInvalid,
+    gzip.BadGzipFile,
+    EOFError,
+    UnicodeDecodeError,
+    csv.Error,
+    ijson.JSONError,
+    json.JSONDecodeError,
+)
 
 
 def form_of(path: Path) -> str:

@@ -1,6 +1,7 @@
 """A folder of CIF files with id_prop.csv, as the original CGCNN takes it."""
 
 import csv
+import functools
 import itertools
 import logging
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Folder:
 
         if (self._path / "atom_init.json").exists():
             log.info("%s: atom_init.json is not used; the model has its own table of elements", self.title)
-        rows = (Row(name, {"target": value}, lambda name=name: read(name)) for name, value in self._lines())
+        rows = (Row(name, {"target": value}, functools.partial(read, name)) for name, value in self._lines())
         first = next(rows, None)
         if first is None:
             raise InputError(f"{self._path / TABLE}: has no lines")

@@ -1,5 +1,7 @@
 """Crystal graph convolutional neural network, Xie & Grossman, PRL 120, 145301 (2018)."""
 
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,12 +19,13 @@ class CGCNN(nn.Module):
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
         self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
         edge_features = len(self.basis.centres)
-        self.convolutions = nn.ModuleList(
+        layers = [
             CGConv(features, edge_features, normalization=config.normalization, gate=config.gate)
             for _ in range(config.n_conv)
-        )
+        ]
+        self.convolutions = nn.ModuleList(layers)
         widths = [features] + [hidden] * config.n_h
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(hidden, 1)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -41,7 +44,7 @@ class CGCNN(nn.Module):
         edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
         found = []
         for convolution in self.convolutions:
-            if convolution.gate:
+            if isinstance(convolution, CGConv) and convolution.gate:
                 found.append(convolution.gates(atom, edge, batch.segments).mean(dim=1))
             atom = convolution(atom, edge, batch.segments)
         return found

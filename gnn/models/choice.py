@@ -6,13 +6,13 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from gnn.batches import Batch
-from gnn.config import ModelConfig
+from gnn.config import OWN_MODELS, ModelConfig
 from gnn.layers import GaussianBasis
 from gnn.models.cgcnn import CGCNN
 from gnn.models.cogn import CoGN
 from storage.errors import InputError
 
-MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = {"cgcnn": CGCNN, "cogn": CoGN}
+MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = dict(zip(OWN_MODELS, (CGCNN, CoGN), strict=True))
 
 
 class Foreign(nn.Module):

@@ -4,6 +4,8 @@ Messages are a small network of both atoms and their distance, nothing is normal
 shells stand for the crystal (graphs.cutoff null, graphs.max_neighbors 24).
 """
 
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,7 +44,7 @@ class CoGN(nn.Module):
         edge_features = len(self.basis.centres)
         self.blocks = nn.ModuleList(Block(features, edge_features, config.n_message) for _ in range(config.n_conv))
         widths = [features] + [hidden] * config.n_h
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(hidden, 1)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -80,7 +80,6 @@ def test_a_second_run_takes_every_step_from_the_store(again):
         ("--set=train.learning_rate=0.003", STEPS[:3]),
         ("--set=graphs.max_neighbors=6", STEPS[:2]),
         ("--set=checks.min_distance=0.4", STEPS[:1]),
-        ("--set=split.seed=4", STEPS[:3]),
     ],
 )
 def test_a_change_reaches_only_what_depends_on_it(again, change, kept):
@@ -91,8 +90,10 @@ def test_a_change_reaches_only_what_depends_on_it(again, change, kept):
     assert ended[following] == "Completed"
 
 
-@pytest.mark.parametrize("step", ["download", "validate", "graph-shard", "train-model", "evaluate", "report"])
-@pytest.mark.parametrize("damage", ["flipped", "deleted"])
+@pytest.mark.parametrize(
+    ("step", "damage"),
+    [("download", "deleted"), ("graph-shard", "flipped"), ("train-model", "deleted"), ("report", "flipped")],
+)
 def test_a_damaged_file_costs_its_own_step_alone(again, store, step, damage):
     victim = max(next((store / step).iterdir()).glob("*[!n]"), key=lambda path: path.stat().st_size)
     before = victim.read_bytes()
@@ -103,7 +104,9 @@ def test_a_damaged_file_costs_its_own_step_alone(again, store, step, damage):
     ended, log = again()
     rebuilt = {"graph-shard": {"graph-shard", "graphs"}}.get(step, {step})
     assert {name for name, state in ended.items() if state != "Cached"} == rebuilt
-    assert re.search(rf"{step} [0-9a-f]{{8}}: {re.escape(victim.name)} (is missing|has other)", re.sub(r"\s+", " ", log))
+    assert re.search(
+        rf"{step} [0-9a-f]{{8}}: {re.escape(victim.name)} (is missing|has other)", re.sub(r"\s+", " ", log)
+    )
     assert victim.read_bytes() == before
 
 
@@ -131,22 +134,20 @@ def test_killed_training_goes_on_and_ends_with_the_same_model(cgcnn, environment
         assert one == other, name
 
 
-def test_a_killed_shard_is_retried_and_the_flow_goes_on(cgcnn, crystals, small, tmp_path, monkeypatch):
+def test_a_killed_shard_is_retried_and_the_flow_goes_on(environment, crystals, small, tmp_path):
     """The first child of the graph step dies as the kernel's memory killer would have it; its task tries again."""
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
     mark = tmp_path / "killed"
-    (hooks / "sitecustomize.py").write_text(
+    (tmp_path / "sitecustomize.py").write_text(
         "import os, pathlib, signal, sys\n"
         f"mark = pathlib.Path({str(mark)!r})\n"
         "if 'crystals.graphs' in sys.orig_argv and not mark.exists():\n"
         "    mark.touch()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(hooks))
+    command = ["retrain", "--source", str(crystals), "--store", str(tmp_path / "store"), *small]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "retrain", "--source", str(crystals), "--store", str(tmp_path / "s"), *small],
-        env={**os.environ, "PREFECT_API_URL": os.environ.get("PREFECT_API_URL", "")},
+        [sys.executable, "-m", "flows.cli", *command],
+        env={**environment, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

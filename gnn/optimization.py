@@ -38,10 +38,9 @@ class Schedule:
         self._by_step: LRScheduler | None = None
         self._by_error: ReduceLROnPlateau | None = None
         if config.schedule == "onecycle":
-            # A cycle needs a rise and a fall: two steps at least.
-            self._by_step = OneCycleLR(
-                optimizer, config.learning_rate, total_steps=max(steps, 2) + 1, pct_start=config.warm_up
-            )
+            total = max(steps, 3) + 1
+            rise = max(config.warm_up, 2 / total) if config.warm_up else 0.0  # it divides by the steps of the rise − 1
+            self._by_step = OneCycleLR(optimizer, config.learning_rate, total_steps=total, pct_start=rise)
         elif config.schedule == "cosine":
             self._by_step = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
         elif config.schedule == "plateau":

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
 from pymatgen.core import Composition, Element, Structure
+from pymatgen.io.cif import CifParser
 
 from crystals.crystal import Crystal
 
@@ -40,7 +42,10 @@ def crystal_of(row: Mapping[str, Any]) -> Crystal:
 def from_cif(text: str) -> Crystal:
     """The first structure of a CIF."""
     try:
-        return from_pymatgen(Structure.from_str(str(text), fmt="cif"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on rounded coordinates, which it mends; what it cannot mend it raises
+            (structure, *_) = CifParser.from_str(str(text)).parse_structures(primitive=False, on_error="raise")
+        return from_pymatgen(structure)
     except PARSER_ERRORS as error:
         raise Unreadable("unreadable", f"CIF: {one_line(error)}") from None
 
@@ -116,7 +121,9 @@ def reduced_formula(numbers: np.ndarray) -> str:
 def _formula(counts: tuple[tuple[int, int], ...]) -> str:
     if any(not 1 <= number <= 118 for number, _ in counts):
         return ""
-    return str(Composition({Element.from_Z(number): count for number, count in counts}).reduced_formula)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a noble gas it says that it has no electronegativity to sort by
+        return str(Composition({Element.from_Z(number): count for number, count in counts}).reduced_formula)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,29 @@
+"""Inputs of a prediction: in their order, with a reason for each that is refused."""
+
+import pyarrow.parquet as pq
+from ase.build import bulk
+from ase.io import write
+
+from crystals.config import GraphConfig
+from crystals.predict_inputs import InputsSpec, build
+
+
+def test_files_folders_and_tables_in_the_order_given(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "b.cif", bulk("Cu"))
+    write(folder / "a.cif", bulk("NaCl", "rocksalt", a=5.64))
+    write(tmp_path / "POSCAR", bulk("Si"), format="vasp")
+    (tmp_path / "broken.cif").write_text("data_\n")
+    (tmp_path / "t.jsonl").write_text('{"lattice": [3,0,0,0,3,0,0,0,3], "species": ["Fe"], "frac_coords": [0,0,0]}\n')
+    lonely = bulk("He", "fcc", a=60.0)
+    write(tmp_path / "lonely.cif", lonely)
+    names = ["POSCAR", "broken.cif", "folder", "lonely.cif", "t.jsonl"]
+    out = tmp_path / "out"
+    out.mkdir()
+    spec = InputsSpec(output=out, scratch=tmp_path, files=[tmp_path / n for n in names], config=GraphConfig())
+    assert build(spec) == {"rows": 6, "refused": 2}
+    rows = pq.read_table(out / "inputs.parquet").to_pylist()
+    assert [row["formula"] for row in rows] == ["Si", "", "NaCl", "Cu", "He", "Fe"]
+    assert [row["error"] is None for row in rows] == [True, False, True, True, False, True]
+    assert pq.read_table(out / "graphs.parquet")["material_id"].to_pylist() == ["0", "2", "3", "5"]

@@ -1,0 +1,180 @@
+"""Sources: one crystal, however it is written down; and what is said where it cannot be read."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystals import download
+from crystals.sources.opening import SOURCES, check_source, opened
+from storage.errors import InputError
+from storage.schemas import structures
+
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+DISORDERED = Structure(Lattice.cubic(3.6), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
+ARRAYS = {
+    "lattice": SALT.lattice.matrix.ravel().tolist(),
+    "species": [str(s) for s in SALT.species],
+    "frac_coords": SALT.frac_coords.ravel().tolist(),
+}
+
+
+def read(path) -> list[dict]:
+    """The rows of the structures table that a source gives."""
+    source = opened(str(path))
+    schema = structures(source.targets(), source.splits())
+    return [row for batch in source.batches(schema) for row in batch.to_pylist()]
+
+
+def is_salt(row: dict) -> bool:
+    return (
+        row["formula"] == "NaCl"
+        and sorted(row["atomic_numbers"]) == [11] * 4 + [17] * 4
+        and row["lattice"] == pytest.approx(ARRAYS["lattice"])
+        and row["fault_rule"] is None
+    )
+
+
+def written(folder, form: str):
+    """The same one-row table in each of the layouts that a source takes."""
+    row = {"material_id": "a", "gap": 5.0, **ARRAYS}
+    path = folder / f"table.{form.rpartition(' ')[2]}"
+    if form == "arrays .parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    elif form == "arrays .csv":
+        cells = [json.dumps(value) if isinstance(value, list) else str(value) for value in row.values()]
+        quoted = ['"' + cell.replace('"', '""') + '"' for cell in cells]
+        path.write_text(",".join(row) + "\n" + ",".join(quoted) + "\n")
+    elif form == "arrays .jsonl":
+        path.write_text(json.dumps(row) + "\n")
+    elif form == "3×3 lists .json":
+        nested = {"lattice": SALT.lattice.matrix.tolist(), "frac_coords": SALT.frac_coords.tolist()}
+        path.write_text(json.dumps([row | nested]))
+    elif form == "cif .jsonl":
+        path.write_text(json.dumps({"material_id": "a", "gap": 5.0, "cif": SALT.to(fmt="cif")}))
+    elif form == "structure .jsonl":
+        path.write_text(json.dumps({"material_id": "a", "gap": 5.0, "structure": SALT.as_dict()}))
+    elif form == "Matbench .json":
+        matbench = {"index": ["a"], "columns": ["structure", "gap"], "data": [[SALT.as_dict(), 5.0]]}
+        path.write_text(json.dumps(matbench))
+    return path
+
+
+FORMS = (
+    "arrays .parquet",
+    "arrays .csv",
+    "arrays .jsonl",
+    "3×3 lists .json",
+    "cif .jsonl",
+    "structure .jsonl",
+    "Matbench .json",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_layout_gives_the_same_crystal(tmp_path, form, packed):
+    path = written(tmp_path, form)
+    if packed:
+        plain, path = path, path.with_name(path.name + ".gz")
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    (row,) = read(path)
+    assert is_salt(row)
+    assert row["material_id"] == "a"
+    assert row["gap"] == 5.0
+
+
+def test_a_folder_of_cifs_as_the_original_takes_it(tmp_path):
+    (tmp_path / "salt.cif").write_text(SALT.to(fmt="cif"))
+    (tmp_path / "alloy.cif").write_text(DISORDERED.to(fmt="cif"))
+    (tmp_path / "id_prop.csv").write_text("salt,5.0\nalloy,1.0\ngone,2.0\n")
+    (tmp_path / "atom_init.json").write_text("{}")
+    salt, alloy, gone = read(tmp_path)
+    assert is_salt(salt)
+    assert salt["target"] == 5.0
+    assert (alloy["fault_rule"], gone["fault_rule"]) == ("ordered", "unreadable")
+    assert "gone.cif" in gone["fault_message"]
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ({"structure": DISORDERED.as_dict()}, "ordered"),
+        ({"structure": {"sites": "none"}}, "unreadable"),
+        ({"structure": None}, "unreadable"),
+        ({"cif": "data_x\n_cell_length_a nonsense"}, "unreadable"),
+        ({**ARRAYS, "species": ["Xx"] * 8}, "elements"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_a_row_with_a_fault(tmp_path, row, rule):
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"material_id": "ok", "gap": 1.0, **ARRAYS, "structure": None, "cif": None}) + "\n")
+    with path.open("a") as file:
+        file.write(json.dumps({"material_id": "bad", "gap": 1.0, **row}) + "\n")
+    bad = read(path)[1]
+    assert bad["fault_rule"] == rule
+    assert bad["fault_message"]
+    assert bad["lattice"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.parquet", b"not parquet", "x.parquet: is not what its name says"),
+        ("x.csv.gz", b"not gzip", "x.csv.gz: is not what its name says"),
+        ("x.csv", b"", "has no rows"),
+        ("x.csv", b"lattice,gap\n", "has no rows"),
+        ("x.json", b'{"a": 1}', "expected a list"),
+        ("x.json", b"[1, 2", "is not what its name says"),
+        ("x.jsonl", b'{"gap": 1.0}', "no structure, cif or lattice column; it has gap"),
+        ("x.txt", b"", "unknown kind of file"),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as fault:
+        check_source(str(tmp_path / name), None)
+    assert message in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_target_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    path = written(tmp_path, "arrays .jsonl")
+    with pytest.raises(InputError, match="no target 'bandgap'; it has gap"):
+        check_source(str(path), "bandgap")
+    assert check_source(str(path), None).target == "gap"
+
+
+def test_published_splits_speak_one_language(tmp_path):
+    path = tmp_path / "t.jsonl"
+    rows = [{"gap": 1.0, **ARRAYS, "split": s, "test_fold": n} for n, s in enumerate(["train", "val", "Test", None])]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = read(path)
+    assert [row["split"] for row in found] == ["train", "validation", "test", None]
+    assert [row["test_fold"] for row in found] == ["0", "1", "2", "3"]
+    assert opened(str(path)).targets() == ["gap"]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_by_name_gives_the_same_bytes_twice(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("crystals.sources.alloys.COUNT", 24)
+    made = []
+    for attempt in ("one", "two"):
+        (tmp_path / attempt).mkdir()
+        spec = download.DownloadSpec(output=tmp_path / attempt, scratch=tmp_path, source=name)
+        facts = download.build(spec)
+        assert facts["note"]
+        made.append((tmp_path / attempt / "structures.parquet").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_alloys_of_one_element_in_its_own_crystal_have_no_formation_energy():
+    """The reference is the relaxed fcc element: strained and displaced ones lie above it, never below."""
+    from crystals.alloying import alloys
+
+    pure = [row for row in alloys(25, 3) if len(set(row.read().atomic_numbers.tolist())) == 1]
+    assert len(pure) >= 4
+    assert all(row.known["formation_energy_per_atom"] > -1e-6 for row in pure)

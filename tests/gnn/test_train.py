@@ -1,0 +1,180 @@
+"""The training program: learns, stops, resumes bit for bit, and says what it cannot do."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from gnn import predict, train
+from gnn.batches import Graphs
+from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from storage.errors import InputError
+
+MODEL = {"atom_fea_len": 8, "h_fea_len": 8, "n_conv": 1}
+SPLIT = {"validation": 0.2, "test": 0.2}
+
+
+@pytest.fixture
+def spec(shards, tmp_path):
+    """Makes the spec of a short training, its settings changed."""
+
+    def make(name: str = "run", model: dict | None = None, split: dict | None = None, **settings) -> train.TrainSpec:
+        folders = {kind: tmp_path / name / kind for kind in ("output", "scratch")}
+        for folder in folders.values():
+            folder.mkdir(parents=True)
+        return train.TrainSpec(
+            **folders,
+            graphs=shards,
+            graph_config={"cutoff": 8.0},
+            target="energy_ev",
+            unit="eV",
+            model=ModelConfig(**(MODEL | (model or {}))),
+            train=TrainConfig(**({"epochs": 3} | settings)),
+            split=SplitConfig(**(SPLIT | (split or {}))),
+            device="cpu",
+        )
+
+    return make
+
+
+def history(spec: train.TrainSpec) -> list[dict]:
+    return pq.read_table(spec.output / "history.parquet").to_pylist()
+
+
+def test_a_training_learns_and_leaves_its_tables(spec):
+    one = spec(epochs=40)
+    facts = train.build(one)
+    table = pq.read_table(one.output / "predictions.parquet").to_pandas()
+    test = table[table["split"] == "test"]
+    error = (test["predicted"] - test["target"]).abs().mean()
+    assert error < 0.5 * (test["target"] - test["target"].mean()).abs().mean()
+    assert len(table) == 120
+    assert table["material_id"].is_monotonic_increasing
+    assert sum(facts["split"].values()) == 120
+    assert pq.read_table(one.output / "gates.parquet").num_rows > 0
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(spec):
+    made = []
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        run = spec(name, seed=seed)
+        train.build(run)
+        made.append((run.output / "model.safetensors").read_bytes())
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("settings", [{}, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01}])
+def test_a_killed_training_ends_as_an_undisturbed_one(spec, settings):
+    undisturbed, killed = spec("undisturbed", epochs=12, **settings), spec("killed", epochs=12, **settings)
+    train.build(undisturbed)
+    path = killed.output.parent / "spec.json"
+    path.write_text(killed.model_dump_json())
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "gnn.train", str(path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads})
+    for line in child.stdout:
+        if line.startswith("{") and json.loads(line)["epoch"] == 5:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert not list(killed.output.iterdir())
+    assert train.build(killed)["resumed_from"] >= 5
+    for name in ("model.safetensors", "history.parquet", "predictions.parquet", "model.json"):
+        assert (killed.output / name).read_bytes() == (undisturbed.output / name).read_bytes(), name
+
+
+def test_training_stops_when_validation_gets_no_better_and_keeps_the_best_weights(spec):
+    run = spec(epochs=200, patience=3, schedule="none", learning_rate=0.5, optimizer="adam", loss="mse")
+    facts = train.build(run)
+    rows = history(run)
+    assert len(rows) == facts["best_epoch"] + 3 < 200
+    best = min(row["validation_mae"] for row in rows)
+    table = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    kept = table[table["split"] == "validation"]
+    assert (kept["predicted"] - kept["target"]).abs().mean() == pytest.approx(best, rel=1e-5)
+
+
+def test_schedules_move_the_learning_rate_as_they_are_named(spec):
+    rates = {}
+    for schedule in ("none", "cosine", "onecycle"):
+        run = spec(schedule, schedule=schedule, epochs=6, learning_rate=0.01)
+        train.build(run)
+        rates[schedule] = [row["learning_rate"] for row in history(run)]
+    assert set(rates["none"]) == {0.01}
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+    assert max(rates["onecycle"]) > rates["onecycle"][0]
+    assert max(rates["onecycle"]) > 5 * rates["onecycle"][-1]
+
+
+def test_scaling_is_fitted_on_training_rows_alone(spec):
+    run = spec()
+    train.build(run)
+    card = json.loads((run.output / "model.json").read_text())
+    table = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    known = table[table["split"] == "train"]["target"]
+    assert card["mean"] == pytest.approx(known.mean(), rel=1e-6)
+    assert card["deviation"] == pytest.approx(known.std(ddof=0), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse", "huber"])
+def test_each_loss_trains(spec, loss):
+    run = spec(loss=loss, clip=1.0, ema=0.5)
+    assert math.isfinite(train.build(run)["seconds"])
+    assert all(math.isfinite(row["train_loss"]) for row in history(run))
+
+
+def test_classification_gives_probabilities(spec):
+    run = spec(task="classification", threshold=3.5, epochs=30)
+    train.build(run)
+    table = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    assert set(table["target"]) == {0.0, 1.0}
+    assert table["predicted"].between(0, 1).all()
+    means = table.groupby("target")["predicted"].mean()
+    assert means[1.0] > means[0.0] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"learning_rate": 1.0, "optimizer": "sgd", "loss": "mse", "epochs": 60, "model": {"normalization": "none"}},
+            "the loss is not finite in epoch",
+        ),
+        ({"task": "classification", "threshold": 99.0}, "all training rows lie on one side"),
+        ({"split": {"validation": 1e-9}}, "no validation rows among 120"),
+        ({"split": {"column": "split_x"}}, "split.column split_x: no such column"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(spec, settings, message):
+    with pytest.raises(InputError) as fault:
+        train.build(spec(**settings))
+    assert message in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_prediction_gives_what_training_gave(spec, shards, table, tmp_path):
+    run = spec()
+    train.build(run)
+    inputs, renamed = tmp_path / "inputs.parquet", tmp_path / "graphs.parquet"
+    names = [str(n) for n in range(len(table))]
+    pq.write_table(table.set_column(0, table.schema.field(0), [names]), renamed)
+    rows = table.select(["material_id", "formula"]).rename_columns(["id", "formula"])
+    pq.write_table(rows.append_column("error", [[None] * len(rows)]), inputs)
+    wanted = predict.PredictSpec(
+        output=tmp_path, scratch=tmp_path, model=run.output, graphs=[renamed], inputs=inputs, form=".parquet"
+    )
+    predict.build(wanted)
+    found = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
+    told = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    assert found["id"].tolist() == told["material_id"].tolist()
+    assert found["predicted"].to_numpy() == pytest.approx(told["predicted"].to_numpy(), rel=1e-5, abs=1e-6)
+
+
+def test_graphs_are_read_in_the_order_of_their_shards(shards, table):
+    assert Graphs.read(shards).table["material_id"].to_pylist() == table["material_id"].to_pylist()

@@ -5,7 +5,10 @@ against the elements in their relaxed fcc crystals.
 """
 
 import functools
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +19,7 @@ from crystals.crystal import Crystal
 from crystals.sources.batches import Row
 
 METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
+WORTH_PROCESSES = 200  # alloys: fewer are made before a second process has started
 HALF = 0.5
 FCC = ((0, 0, 0), (0, HALF, HALF), (HALF, 0, HALF), (HALF, HALF, 0))
 BCC = ((0, 0, 0), (HALF, HALF, HALF))
@@ -38,19 +42,31 @@ PROTOTYPES = {
 
 
 def alloys(count: int, seed: int) -> Iterator[Row]:
-    """`count` alloys with formation_energy_per_atom in eV; the same seed gives the same alloys."""
-    chance = np.random.default_rng(seed)
-    lattice_constant, energy = zip(*map(_relaxed, METALS), strict=True)
-    constants, energies = dict(zip(METALS, lattice_constant, strict=True)), dict(zip(METALS, energy, strict=True))
-    names = list(PROTOTYPES)
-    for number in range(count):
-        atoms = _alloy(names[number % len(names)], constants, chance)
-        symbols = atoms.get_chemical_symbols()
-        formation = (_energy(atoms) - sum(energies[s] for s in symbols)) / len(symbols)
-        crystal = Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions())
-        # Rounded: the last bits of a sum of exponentials differ between processors.
-        known = {"formation_energy_per_atom": round(formation, 9)}
-        yield Row(f"alloy-{number + 1:04}", known, functools.partial(_itself, crystal))
+    """`count` alloys with formation_energy_per_atom in eV; the same seed gives the same alloys.
+
+    Several processes make them, since nearly all of the time goes into ASE's neighbour list, in Python.
+    """
+    references = {symbol: _relaxed(symbol) for symbol in METALS}
+    workers = min(os.cpu_count() or 1, 8)
+    if workers == 1 or count < WORTH_PROCESSES:
+        yield from (_labelled(number, seed, references) for number in range(count))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        label = functools.partial(_labelled, seed=seed, references=references)
+        yield from pool.map(label, range(count), chunksize=50)
+
+
+def _labelled(number: int, seed: int, references: dict[str, tuple[float, float]]) -> Row:
+    """One alloy and its formation energy; `references` are each metal's lattice constant (Å) and energy (eV)."""
+    constants = {symbol: constant for symbol, (constant, _) in references.items()}
+    prototype = list(PROTOTYPES)[number % len(PROTOTYPES)]
+    atoms = _alloy(prototype, constants, np.random.default_rng([seed, number]))
+    symbols = atoms.get_chemical_symbols()
+    formation = (_energy(atoms) - sum(references[s][1] for s in symbols)) / len(symbols)
+    crystal = Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions())
+    # Rounded: the last bits of a sum of exponentials differ between processors.
+    known = {"formation_energy_per_atom": round(formation, 9)}
+    return Row(f"alloy-{number + 1:04}", known, functools.partial(_itself, crystal))
 
 
 def _itself(crystal: Crystal) -> Crystal:

@@ -60,6 +60,9 @@ def build(spec: InputsSpec) -> Facts:
             isolated = {number: message for number, _, message in rejected}
             errors = [error or isolated.get(n) for error, n in zip(errors, numbers, strict=True)]
             refused += sum(error is not None for error in errors)
+            for name, error in zip(batch.column(schemas.MATERIAL_ID).to_pylist(), errors, strict=True):
+                if error is not None:
+                    log.info("%s refused: %s", name, error)
             columns = [batch.column(schemas.MATERIAL_ID), batch.column("formula"), pa.array(errors, pa.string())]
             inputs.write_table(pa.table(columns, schema=INPUTS))
     return {"rows": next(position), "refused": refused}

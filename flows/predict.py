@@ -31,14 +31,18 @@ def predict(files: list[str], wanted: str, root: Path, output: Path | None) -> N
         read = run_program(inputs, _made(work / "inputs"), _tell)
         made = work / "inputs" / "output"
         spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
-        run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), _tell)
+        answered = run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), _tell)
         table = work / "predictions" / "output" / f"predictions{form}"
         if output:
             table.replace(output)
         else:
             with table.open(encoding="utf-8") as lines:
                 shutil.copyfileobj(lines, sys.stdout)
-    _tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused")
+    told = " ".join(f"{answered['target']} {answered['unit']}".split())
+    unseen = answered["unseen_elements"]
+    if unseen:
+        _tell(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
+    _tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({told})")
 
 
 def _made(folder: Path) -> Path:

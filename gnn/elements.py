@@ -1,6 +1,7 @@
 """The elements' physical properties as columns of numbers: mean 0, deviation 1, 0 where nothing is known."""
 
 import csv
+from functools import cache
 from importlib.resources import files
 
 import torch
@@ -23,8 +24,7 @@ NUMBERS = (
 
 def element_properties() -> torch.Tensor:
     """(119, 13): row z has the properties of element z, row 0 is nobody's."""
-    with files("gnn").joinpath("elements.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows()
     table = torch.zeros(HIGHEST + 1, len(NUMBERS) + len(BLOCKS))
     for column, name in enumerate(NUMBERS):
         known = torch.tensor([bool(row[name]) for row in rows])
@@ -35,3 +35,14 @@ def element_properties() -> torch.Tensor:
     for row in rows:
         table[int(row["number"]), len(NUMBERS) + BLOCKS.index(row["block"])] = 1.0
     return table
+
+
+def symbol_of(number: int) -> str:
+    """1 → H."""
+    return _rows()[number - 1]["symbol"]
+
+
+@cache
+def _rows() -> list[dict[str, str]]:
+    with files("gnn").joinpath("elements.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))

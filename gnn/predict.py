@@ -10,6 +10,7 @@ import torch
 
 from gnn.batches import Graphs
 from gnn.checkpoint import load_model
+from gnn.elements import symbol_of
 from gnn.loop import predict
 from gnn.train import chosen_device
 from storage import schemas
@@ -42,7 +43,7 @@ def build(spec: PredictSpec) -> Facts:
         pa_csv.write_csv(table, path)
     else:
         schemas.write_table(table, path)
-    unseen = sorted({int(z) for z in graphs.z.unique()} - set(card.elements))
+    unseen = [symbol_of(z) for z in sorted(set(graphs.z.unique().tolist()) - set(card.elements))]
     return {"predicted": len(values), "target": card.target, "unit": card.unit, "unseen_elements": unseen}
 
 

@@ -91,7 +91,7 @@ def test_rows_in_are_accepted_plus_rejected(tmp_path_factory, faults):
 
 def test_the_first_of_two_rows_with_one_id_is_kept(tmp_path):
     rows = [{"material_id": "a", **GOOD}, {"material_id": "a", **GOOD, "energy_ev": 2.0}]
-    facts, rejected, accepted = run(rows, tmp_path / "x", ChecksConfig(max_rejected=0.5))
+    _, rejected, accepted = run(rows, tmp_path / "x", ChecksConfig(max_rejected=0.5))
     assert accepted == ["a"]
     assert rejected["rule"].to_pylist() == ["unique"]
 

@@ -32,7 +32,12 @@ def table() -> pa.Table:
     """120 graphs of one to six atoms."""
     chance = np.random.default_rng(0)
     rows = [
-        {"material_id": f"m-{n:03}", "formula": f"Na{n % 7 + 1}Cl", "spacegroup_number": 225, **_graph(chance, n % 6 + 1)}
+        {
+            "material_id": f"m-{n:03}",
+            "formula": f"Na{n % 7 + 1}Cl",
+            "spacegroup_number": 225,
+            **_graph(chance, n % 6 + 1),
+        }
         for n in range(120)
     ]
     return pa.Table.from_pylist(rows, schema=schemas.graphs(TARGET, []))

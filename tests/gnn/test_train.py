@@ -69,7 +69,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(spec):
     assert made[0] == made[1] != made[2]
 
 
-@pytest.mark.parametrize("settings", [{}, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01}]
+)
 def test_a_killed_training_ends_as_an_undisturbed_one(spec, settings):
     undisturbed, killed = spec("undisturbed", epochs=12, **settings), spec("killed", epochs=12, **settings)
     train.build(undisturbed)
@@ -158,7 +160,7 @@ def test_what_cannot_be_trained_is_one_line(spec, settings, message):
     assert "\n" not in str(fault.value)
 
 
-def test_prediction_gives_what_training_gave(spec, shards, table, tmp_path):
+def test_prediction_gives_what_training_gave(spec, table, tmp_path):
     run = spec()
     train.build(run)
     inputs, renamed = tmp_path / "inputs.parquet", tmp_path / "graphs.parquet"

@@ -1,0 +1,110 @@
+"""The command line: quick answers without Prefect, and documentation that cannot lie."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import cli, config
+from gnn.config import OWN_MODELS
+from storage.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("prefect", "torch", "pymatgen", "ase", "pandas", "torch_geometric")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from flows.cli import parser; parser().format_help()",
+        "from flows.show import shown",
+        "from flows.predict import predict",
+        "from flows.config import RetrainConfig; RetrainConfig.model_json_schema()",
+        "from crystals.sources.opening import check_source; check_source('alloys', None)",
+    ],
+)
+def test_what_must_answer_at_once_loads_nothing_heavy(code):
+    found = python(f"import sys; {code}; print([m for m in {HEAVY} if m in sys.modules])")
+    assert found.strip() == "[]"
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in config.PRESETS.glob("*.yaml")))
+def test_each_preset_is_a_valid_configuration(preset):
+    assert config.configured([config.preset_or_file(preset)]).model.name in OWN_MODELS
+
+
+def test_later_layers_win_key_by_key():
+    made = config.configured(
+        [config.preset_or_file("chapter"), {"source": "x.csv"}, config.assignment("train.epochs=7")]
+    )
+    assert (made.source, made.train.epochs, made.train.loss, made.model.gaussian_stop) == ("x.csv", 7, "mse", 6.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("graphs.cutoff=null", None), ("graphs.cutoff=7", 7.0), ("graphs.cutoff=6.5e0", 6.5)],
+)
+def test_values_are_yaml(text, value):
+    assert config.configured([config.assignment(text)]).graphs.cutoff == value
+
+
+def test_a_configuration_file_that_is_none_is_one_line(tmp_path):
+    for content in ("- a\n- b\n", "a: [", "train: 5\n"):
+        path = tmp_path / "c.yaml"
+        path.write_text(content)
+        with pytest.raises(InputError) as fault:
+            config.configured([config.preset_or_file(str(path))])
+        assert "\n" not in " ".join(str(fault.value).split())
+
+
+def test_every_command_is_documented_and_every_documented_one_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    told = set(re.findall(r"cgcnn (\w+)", "\n".join(page.read_text() for page in pages)))
+    commands = next(a for a in cli.parser()._actions if a.choices and "show" in a.choices)
+    assert told == set(commands.choices)
+
+
+def test_every_key_in_the_documentation_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    told = set(re.findall(r"\b((?:checks|graphs|split|model|train)\.[a-z_]+)\b(?!\.)", text)) - {"checks.py", "train.py"}
+    assert told <= set(config.keys())
+
+
+def test_version_and_empty_store(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    cli.main(["show", "--store", str(tmp_path)])
+    assert "no runs" in capsys.readouterr().out
+    cli.main(["show", "--store", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "--store", "nowhere"], "nowhere: no such folder"),
+        (["predict", "nowhere.cif"], "nowhere.cif: no such file"),
+        (["predict", "pyproject.toml", "--output", "x.txt"], "ends in .csv or .parquet"),
+        (["predict", "pyproject.toml", "--store", "nowhere"], "latest"),
+        (["retrian"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1

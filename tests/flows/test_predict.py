@@ -1,0 +1,66 @@
+"""`cgcnn predict` and `cgcnn show`, on a model that was trained a moment ago."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture(scope="module")
+def store(cgcnn, crystals, small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict") / "store"
+    assert cgcnn("retrain", "--source", crystals, "--store", folder, *small).returncode == 0
+    return folder
+
+
+def test_predictions_come_in_the_order_of_the_inputs_with_reasons_for_the_refused(cgcnn, store, crystals, tmp_path):
+    (tmp_path / "broken.cif").write_text("nothing")
+    output = tmp_path / "out.csv"
+    done = cgcnn("predict", tmp_path / "broken.cif", crystals, "--store", store, "--output", output)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert list(rows[0]) == ["id", "formula", "predicted", "error"]
+    assert rows[0]["id"].endswith("broken.cif")
+    assert [row["id"] for row in rows[1:4]] == ["m-0", "m-1", "m-2"]
+    refused = [row for row in rows if row["error"]]
+    assert all(not row["predicted"] for row in refused)
+    assert f"{len(rows) - len(refused)} predicted, {len(refused)} refused" in done.stderr
+    assert "broken.cif" in done.stderr
+
+
+def test_predictions_for_training_structures_are_those_of_the_run(cgcnn, store, crystals, tmp_path):
+    output = tmp_path / "out.parquet"
+    assert cgcnn("predict", crystals, "--store", store, "--output", output).returncode == 0
+    rows = reversed(pq.read_table(output).to_pylist())  # of two rows with one id, training took the first
+    found = {row["id"]: row["predicted"] for row in rows if row["predicted"] is not None}
+    shown = json.loads(cgcnn("show", "--store", store, "--json").stdout)
+    told = {row["material_id"]: row["predicted"] for row in pq.read_table(shown[0]["predictions"]).to_pylist()}
+    assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5, abs=1e-6)
+
+
+def test_a_model_is_found_by_its_folder_its_run_and_the_beginning_of_its_name(cgcnn, store, crystals):
+    (run,) = json.loads(cgcnn("show", "--store", store, "--json").stdout)
+    answers = [
+        cgcnn("predict", crystals, "--store", store, "--model", name).stdout
+        for name in ("latest", run["run"], run["run"][-8:], run["model"])
+    ]
+    assert len(set(answers)) == 1
+    assert answers[0].count("\n") == 61
+    wrong = cgcnn("predict", crystals, "--store", store, "--model", "nobody")
+    assert wrong.returncode == 2
+    assert run["run"] in wrong.stderr
+
+
+def test_prediction_needs_no_server(store, crystals):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "predict", str(crystals), "--store", str(store)],
+        env={"PATH": "", "PREFECT_API_URL": "http://127.0.0.1:9/api", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ def server(tmp_path_factory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    schedules_at_once = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
+    environment = {**os.environ, "PREFECT_HOME": str(home), **schedules_at_once}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -89,6 +91,19 @@ def crystals(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return path
+
+
+@pytest.fixture(scope="session")
+def ask(server) -> Callable[..., Any]:
+    """The server's answer to a POST."""
+
+    def answer(what: str, **body: object) -> Any:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{server}/{what}", data=json.dumps(body).encode(), headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as found:
+            return json.load(found)
+
+    return answer
 
 
 @pytest.fixture(scope="session")

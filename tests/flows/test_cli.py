@@ -75,7 +75,10 @@ def test_every_command_is_documented_and_every_documented_one_exists():
 def test_every_key_in_the_documentation_exists():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(page.read_text() for page in pages)
-    told = set(re.findall(r"\b((?:checks|graphs|split|model|train)\.[a-z_]+)\b(?!\.)", text)) - {"checks.py", "train.py"}
+    told = set(re.findall(r"\b((?:checks|graphs|split|model|train)\.[a-z_]+)\b(?!\.)", text)) - {
+        "checks.py",
+        "train.py",
+    }
     assert told <= set(config.keys())
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -187,16 +186,19 @@ def test_too_many_rejected_rows_stop_the_run_with_the_counts(cgcnn, crystals, tm
     assert "checks.max_rejected" in last
 
 
-def test_steps_and_artifacts_are_in_the_server(trained, server):
+def test_steps_and_artifacts_are_in_the_server(trained, ask):
     assert trained[1].returncode == 0
-    names = {run["name"].rpartition("-")[0] for run in _ask(server, "task_runs")}
+    names = {run["name"].rpartition("-")[0] for run in ask("task_runs/filter", limit=200)}
     assert set(STEPS) <= names
-    assert {"report", "errors", "page"} <= {artifact["key"] for artifact in _ask(server, "artifacts")}
+    assert {"report", "errors", "page", "training"} <= {artifact["key"] for artifact in ask("artifacts/filter")}
 
 
-def _ask(server: str, what: str) -> list[dict]:
-    request = urllib.request.Request(
-        f"{server}/{what}/filter", data=b'{"limit": 200}', headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+def test_a_schedule_makes_runs(ask):
+    """With the SQLAlchemy that the pin keeps out, the server starts, everything works, and no run is ever scheduled."""
+    flow = ask("flows/", name="scheduled")["id"]
+    cron = {"schedule": {"cron": "0 3 * * 1", "timezone": "UTC"}, "active": True}
+    deployment = ask("deployments/", name="weekly", flow_id=flow, schedules=[cron])["id"]
+    until = time.monotonic() + 30
+    while not ask("flow_runs/filter", flow_runs={"deployment_id": {"any_": [deployment]}}):
+        assert time.monotonic() < until, "no run was scheduled within 30 s"
+        time.sleep(0.5)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class ChecksConfig(BaseModel):
     """The bounds outside of which a structure is rejected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_rejected: float = Field(
         0.05, ge=0, le=1, description="The step fails when more than this share of the rows is rejected."
@@ -23,7 +23,7 @@ class ChecksConfig(BaseModel):
 class GraphConfig(BaseModel):
     """Which neighbours an atom is joined to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     cutoff: float | None = Field(
         8.0,

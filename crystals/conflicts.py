@@ -1,7 +1,6 @@
 """The same structure under two ids with labels that contradict each other."""
 
-import functools
-from collections import defaultdict
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from crystals.config import GraphConfig
 from crystals.crystal import Crystal, Floats
-from crystals.neighbors import find_neighbors
+from crystals.neighbors import IsolatedAtom, find_neighbors
 from crystals.table import crystals_of
 from storage.schemas import CONFLICTS
 
@@ -36,37 +35,41 @@ class Seen:
 
 def contradictions(seen: dict[str, Seen], accepted: pa.Table) -> pa.Table:
     """The conflicts table: pairs of one structure whose labels differ by more than 5 % of the labels' spread."""
+    limit = CONTRADICTS * float(np.std([one.value for one in seen.values()])) if seen else 0.0
 
-    @functools.cache
     def print_of(position: int) -> Floats:
         (crystal,) = crystals_of(accepted.slice(position, 1).combine_chunks().to_batches()[0])
         if crystal is None:
             raise ValueError("an accepted row has a crystal")
         return fingerprint(crystal)
 
-    pairs = [
-        (one.material_id, other.material_id, one.value, other.value)
-        for one, other in candidates(list(seen.values()))
-        if np.allclose(print_of(one.position), print_of(other.position), atol=TOLERANCE, rtol=0)
-    ]
+    pairs = []
+    for alike in _clusters(list(seen.values())):
+        prints = sorted(((print_of(one.position), one) for one in alike), key=lambda pair: tuple(pair[0]))
+        for place, (first, one) in enumerate(prints):
+            for second, other in itertools.islice(prints, place + 1, None):
+                if second[0] - first[0] > TOLERANCE:
+                    break
+                if abs(one.value - other.value) > limit and np.allclose(first, second, atol=TOLERANCE, rtol=0):
+                    early, late = sorted((one, other), key=lambda each: each.material_id)
+                    pairs.append((early.material_id, late.material_id, early.value, late.value))
     columns: list[tuple[Any, ...]] = list(zip(*sorted(pairs), strict=True)) or [()] * 4
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, CONFLICTS, strict=True)], schema=CONFLICTS)
 
 
-def candidates(seen: list[Seen]) -> Iterator[tuple[Seen, Seen]]:
-    """Pairs of one formula and nearly one volume whose labels contradict each other."""
-    limit = CONTRADICTS * float(np.std([one.value for one in seen])) if seen else 0.0
-    by_formula: dict[str, list[Seen]] = defaultdict(list)
+def _clusters(seen: list[Seen]) -> Iterator[list[Seen]]:
+    """Materials of one formula and nearly one volume: the only ones whose fingerprints are worth computing."""
+    seen = sorted(seen, key=lambda one: (one.formula, one.volume, one.material_id))
+    cluster: list[Seen] = []
     for one in seen:
-        by_formula[one.formula].append(one)
-    for group in by_formula.values():
-        group.sort(key=lambda one: (one.volume, one.material_id))
-        for position, one in enumerate(group):
-            for other in group[position + 1 :]:
-                if other.volume - one.volume > SAME_VOLUME * one.volume:
-                    break
-                if abs(other.value - one.value) > limit:
-                    yield one, other
+        last = cluster[-1] if cluster else one
+        if one.formula != last.formula or one.volume - last.volume > SAME_VOLUME * last.volume:
+            if len(cluster) > 1:
+                yield cluster
+            cluster = []
+        cluster.append(one)
+    if len(cluster) > 1:
+        yield cluster
 
 
 def fingerprint(crystal: Crystal) -> Floats:
@@ -76,9 +79,12 @@ def fingerprint(crystal: Crystal) -> Floats:
     depend on the choice of cell, and is smooth in the atoms' positions, so that no tie between neighbours can be
     broken in two ways.
     """
-    edges = find_neighbors(crystal, REACH)
     chance = np.random.default_rng(1)
     features = chance.normal(size=(256, WIDTH))[crystal.atomic_numbers]
+    try:
+        edges = find_neighbors(crystal, REACH)
+    except IsolatedAtom:  # so thin that its elements and its volume are all there is to tell
+        return np.concatenate([features.mean(axis=0), (features**2).mean(axis=0)])
     centres = np.linspace(1.0, RADIUS, 9)
     bell = np.exp(-(((edges.distance[:, None] - centres) / 0.5) ** 2))  # (E, 9)
     fading = 0.5 * (1 + np.cos(np.pi * edges.distance / RADIUS))  # no jump where a neighbour leaves the sphere

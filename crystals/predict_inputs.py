@@ -2,12 +2,14 @@
 
 import itertools
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
+from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.checks import Candidate, fault_of
 from crystals.config import ChecksConfig, GraphConfig
@@ -108,7 +110,11 @@ def _read(path: Path) -> Crystal:
     if path.suffix.lower() == ".cif":
         return from_cif(text)
     try:
-        return from_pymatgen(Structure.from_str(text, fmt="poscar"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
+            warnings.simplefilter("error", BadPoscarWarning)
+            return from_pymatgen(Structure.from_str(text, fmt="poscar"))
     except PARSER_ERRORS as error:
         raise Unreadable("unreadable", f"is neither CIF (.cif) nor POSCAR: {one_line(error)}") from None
 

@@ -1,10 +1,14 @@
 """`retrain` as the command line runs it: in this process, against the server there is or a temporary one."""
 
+import logging
 import os
+import signal
+import sys
 
 from crystals.sources.opening import check_source
 from flows.config import RetrainConfig
 from flows.show import result
+from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
 from storage.store import Store
 
@@ -15,11 +19,14 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     A source that does not exist is told before Prefect starts anything.
     """
     check_source(config.source, config.target)
+    signal.signal(signal.SIGTERM, _leave)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from prefect.client.schemas.objects import State
 
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
@@ -33,3 +40,15 @@ def retrain_here(config: RetrainConfig) -> list[str]:
         result(Run(finished=promoted.created, card=card)),
         f"report: {store.root / card.report}",
     ]
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A wrong input and a world that failed are told in their own line; where our code stood does not help."""
+    if record.exc_info and isinstance(record.exc_info[1], InputError | WorldError):
+        record.exc_info = None
+    return True
+
+
+def _leave(*_: object) -> None:
+    """End as a program does, not as one that is shot: Prefect's temporary server is stopped on the way out."""
+    sys.exit(128 + signal.SIGTERM)

@@ -17,7 +17,7 @@ PRESETS = Path(__file__).parent / "presets"
 class RetrainConfig(BaseModel):
     """Everything that a run of `retrain` can be told, with the recipe that is used where nothing is said."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = Field("alloys", description="alloys, a table of structures, or a folder of CIF files.")
     target: str | None = Field(None, description="The column to learn; null takes it where there is only one.")
@@ -30,15 +30,24 @@ class RetrainConfig(BaseModel):
     train: TrainConfig = TrainConfig()
 
 
+def _usable(store: Path) -> None:
+    if "://" in str(store) or ":/" in str(store):
+        raise InputError(f"--store {store}: a store is a local folder")
+    if store.exists() and not store.is_dir():
+        raise InputError(f"--store {store}: is a file; a store is a folder")
+
+
 def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
     """The configuration that the layers give, each over the ones before it. Raises InputError in one line."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merged(merged, layer)
     try:
-        return RetrainConfig.model_validate(merged)
+        config = RetrainConfig.model_validate(merged)
     except ValidationError as error:
         raise InputError(_first_fault(error)) from None
+    _usable(config.store)
+    return config
 
 
 def preset_or_file(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from storage.errors import InputError
 from storage.registry import model_folder
@@ -17,13 +18,15 @@ def predict(files: list[str], wanted: str, root: Path, output: Path | None) -> N
     """Write id, formula, predicted and error of each input to `output`, or as CSV to the standard output."""
     if output and output.suffix not in {".csv", ".parquet"}:
         raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
+    if output and output.is_dir():
+        raise InputError(f"--output {output}: is a folder")
     if output and not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {output.parent}")
     missing = [name for name in files if not Path(name).exists()]
     if missing:
         raise InputError(f"{missing[0]}: no such file or folder")
     model = model_folder(wanted, Store(root=root)).absolute()
-    config = json.loads((model / "model.json").read_text(encoding="utf-8"))["graph_config"]
+    config = _graphs_of(model)
     form = output.suffix if output else ".csv"
     with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
         work = Path(folder)
@@ -43,6 +46,14 @@ def predict(files: list[str], wanted: str, root: Path, output: Path | None) -> N
     if unseen:
         _tell(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
     _tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({told})")
+
+
+def _graphs_of(model: Path) -> dict[str, Any]:
+    """The graph configuration that the model was trained with."""
+    try:
+        return dict(json.loads((model / "model.json").read_text(encoding="utf-8"))["graph_config"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--model {model}: its model.json was not written by cgcnn") from None
 
 
 def _made(folder: Path) -> Path:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -49,6 +50,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[nn.Module, ModelCard
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
+    except (SafetensorError, ValidationError) as error:
+        raise InputError(f"{folder}: the model is damaged: {str(error).splitlines()[0]}") from None
     except FileNotFoundError as error:
         raise InputError(f"{folder}: is no model: there is no {Path(error.filename or WEIGHTS).name}") from None
     model = build_model(card.model)

@@ -1,8 +1,9 @@
 """What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 OWN_MODELS = ("cgcnn", "cogn")
 
@@ -10,7 +11,7 @@ OWN_MODELS = ("cgcnn", "cogn")
 class SplitConfig(BaseModel):
     """Who is trained on, who stops the training, who is reported."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     published: bool = Field(
         True, description="Use the source's published split where it has one; validation rows are cut from training."
@@ -32,7 +33,7 @@ class SplitConfig(BaseModel):
 class ModelConfig(BaseModel):
     """The network. Sizes are named as in Xie & Grossman's code."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     name: str = Field(
         "cgcnn",
@@ -43,7 +44,7 @@ class ModelConfig(BaseModel):
     h_fea_len: int = Field(128, ge=1, le=2048, description="Features of a crystal after pooling.")
     n_h: int = Field(1, ge=1, le=10, description="Hidden layers after pooling.")
     gate: bool = Field(True, description="False leaves the gate out of the convolution (the ablation).")
-    normalization: Literal["gated", "output", "none"] = Field(
+    normalization: Literal["sum", "gated", "output", "none"] = Field(
         "gated", description="Batch norm inside the layer as in the authors' code, on its output, or none."
     )
     embedding: bool = Field(True, description="A learned vector for each element.")
@@ -55,10 +56,16 @@ class ModelConfig(BaseModel):
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
 
+    @model_validator(mode="after")
+    def _atoms_have_features(self) -> Self:
+        if not self.embedding and not self.properties:
+            raise ValueError("embedding and properties cannot both be false")
+        return self
+
     @field_validator("name")
     @classmethod
     def _named(cls, name: str) -> str:
-        if name not in OWN_MODELS and ":" not in name:
+        if name not in OWN_MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
             raise ValueError(f"allowed are {', '.join(OWN_MODELS)} and package.module:Class")
         return name
 
@@ -66,7 +73,7 @@ class ModelConfig(BaseModel):
 class TrainConfig(BaseModel):
     """How the weights are found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(100, ge=1, le=10_000, description="Passes over the training rows, at most.")
     batch_size: int = Field(32, ge=1, le=4096, description="Crystals in a batch.")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from gnn.elements import HIGHEST, element_properties
 from gnn.segments import Segments
 
-Normalization = Literal["gated", "output", "none"]
+Normalization = Literal["sum", "gated", "output", "none"]
 
 
 class GaussianBasis(nn.Module):
@@ -39,20 +39,19 @@ class AtomEmbedding(nn.Module):
 
     properties: Tensor
 
-    def __init__(self, features: int, *, embedding: bool, properties: bool, scale: float = 1.0) -> None:
+    def __init__(self, features: int, *, embedding: bool, properties: bool, scale: float = 0.1) -> None:
         super().__init__()
         if not embedding and not properties:
             raise ValueError("an atom needs an embedding, its properties, or both")
         self.embedding = nn.Embedding(HIGHEST + 1, features) if embedding else None
-        if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, std=scale)
+        self.scale = scale
         table = element_properties()
         self.register_buffer("properties", table, persistent=False)
         self.of_properties = nn.Linear(table.shape[1], features) if properties else None
 
     def forward(self, z: Tensor) -> Tensor:
         """(N,) → (N, F)."""
-        atom = z.new_zeros((), dtype=torch.float32) if self.embedding is None else self.embedding(z)
+        atom = z.new_zeros((), dtype=torch.float32) if self.embedding is None else self.scale * self.embedding(z)
         known: Tensor = atom if self.of_properties is None else atom + self.of_properties(self.properties[z])
         return known
 
@@ -99,11 +98,23 @@ class _GatedSoftplus(torch.autograd.Function):
         return torch.as_tensor(result)
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that takes its running statistics where a batch has one row, which has no spread of its own."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(N, F) → (N, F)."""
+        if self.training and len(value) < 2:
+            still = (self.running_mean, self.running_var, self.weight, self.bias)
+            return functional.batch_norm(value, *still, training=False, eps=self.eps)
+        return super().forward(value)
+
+
 class CGConv(nn.Module):
     """v_i' = v_i + Σ_j σ(z_ij W_f + b_f) ⊙ softplus(z_ij W_s + b_s), z_ij = v_i ⊕ v_j ⊕ u_ij (the paper's Eq. 5).
 
-    Normalisation "output" is batch norm on v_i' (the textbook), "gated" batch norm on z W and on the sum, and
-    softplus on v_i' (the authors' released code). Without a gate, σ is left out (the ablation).
+    Normalisation "sum" is batch norm on the sum over neighbours, which leaves v_i a path through all layers; "output"
+    is batch norm on v_i' (the textbook); "gated" is batch norm on z W and on the sum, and softplus on v_i' (the
+    authors' released code). Without a gate, σ is left out (the ablation).
     """
 
     def __init__(self, features: int, edge_features: int, *, normalization: Normalization, gate: bool = True) -> None:
@@ -112,15 +123,18 @@ class CGConv(nn.Module):
         self.gate = gate
         width = 2 * features if gate else features
         self.edges = EdgeLinear(features, edge_features, width)
-        self.norm_edges = nn.BatchNorm1d(width) if normalization == "gated" else None
-        self.norm_output = nn.BatchNorm1d(features) if normalization != "none" else None
+        self.norm_edges = BatchNorm(width) if normalization == "gated" else None
+        self.norm = BatchNorm(features) if normalization != "none" else None
 
     def forward(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
         """`atom` (N, F), `edge` (E, K) → (N, F)."""
         added = segments.sum(self.messages(atom, edge, segments))
-        if self.normalization == "gated":
-            return functional.softplus(atom + self._normed(added))
-        return self._normed(atom + added) if self.norm_output else atom + added
+        if self.norm is None:
+            return atom + added
+        if self.normalization == "output":
+            return torch.as_tensor(self.norm(atom + added))
+        after = atom + self.norm(added)
+        return functional.softplus(after) if self.normalization == "gated" else after
 
     def messages(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
         """(E, F): what each neighbour adds."""
@@ -138,9 +152,6 @@ class CGConv(nn.Module):
         if self.norm_edges is not None:
             z = self.norm_edges(z)
         return z
-
-    def _normed(self, value: Tensor) -> Tensor:
-        return value if self.norm_output is None else self.norm_output(value)
 
 
 def mean_pool(atom: Tensor, crystal: Tensor, count: int) -> Tensor:

@@ -110,7 +110,7 @@ def _epoch(
     total = 0.0
     model.train()
     for batch in data.graphs.batches(rows, config.batch_size, data.device):
-        wanted = data.scaling.standardised(data.target[batch.rows].to(data.device))
+        wanted = data.scaling.standardised(data.target[batch.rows]).float().to(data.device)
         loss = loss_of(model(batch), wanted, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -132,8 +132,8 @@ def _epoch(
 def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
     """(len(rows),) predictions in the target's unit, or probabilities."""
     model.eval()
-    parts = [scaling.predicted(model(batch)).cpu() for batch in graphs.batches(rows, EVALUATED, device)]
-    return torch.cat(parts) if parts else torch.empty(0)
+    parts = [scaling.predicted(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
 
 
 class swapped:

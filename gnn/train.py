@@ -102,14 +102,14 @@ def device_name(device: torch.device) -> str:
 
 def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.device) -> Data:
     """Targets, their scaling from the training rows, and the rows of each split."""
-    target = torch.from_numpy(graphs.table[spec.target].to_numpy().astype(np.float32))
+    target = torch.from_numpy(graphs.table[spec.target].to_numpy().astype(np.float64))
     if spec.train.task == "classification":
-        target = (target > spec.train.threshold).float()
+        target = (target > spec.train.threshold).double()
     rows = {name: torch.tensor([n for n, split in enumerate(splits) if split == name]) for name in NAMES}
     classification = spec.train.task == "classification"
     if classification and len(target[rows["train"]].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    scaling = Scaling.fitted(target[rows["train"]].double(), classification=classification)
+    scaling = Scaling.fitted(target[rows["train"]], classification=classification)
     return Data(graphs, target, scaling, rows["train"], rows["validation"], device)
 
 
@@ -141,8 +141,8 @@ def predictions_table(model: torch.nn.Module, data: Data, splits: list[str]) -> 
     columns = {
         **{name: table[name] for name in (schemas.MATERIAL_ID, "formula", "atomic_numbers", "spacegroup_number")},
         "split": splits,
-        "target": data.target.double().numpy(),
-        "predicted": predicted.double().numpy(),
+        "target": data.target.numpy(),
+        "predicted": predicted.numpy(),
     }
     found = pa.table([columns[f.name] for f in schemas.PREDICTIONS], schema=schemas.PREDICTIONS)
     return found.sort_by(schemas.MATERIAL_ID)

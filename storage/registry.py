@@ -77,13 +77,13 @@ def runs(store: Store) -> list[Run]:
 
 
 def model_folder(wanted: str, store: Store) -> Path:
-    """The folder of the model named `wanted`: a path, a run, the beginning of a run's name, or `latest`."""
+    """The folder of the model named `wanted`: a path, a run, a part of a run's name, or `latest`."""
     if (Path(wanted) / "model.json").exists():
         return Path(wanted)
     known = runs(store)
     matching = known[:1] if wanted == LATEST else [r for r in known if r.card.run == wanted]
     matching = matching or [r for r in known if wanted in r.card.run]
-    if len(matching) == 1:
+    if len({run.card.model for run in matching}) == 1:  # the newest of several cards of one model
         return store.root / matching[0].card.model
     names = ", ".join(json.dumps(r.card.run) for r in (matching or known)[:5]) or "none"
     many = f"fits {len(matching)} runs" if matching else "is neither a folder with a model.json nor a run"

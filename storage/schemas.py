@@ -60,8 +60,8 @@ FAULT = (
 
 
 def split_columns(names: list[str]) -> list[str]:
-    """The columns by which a source publishes who is trained on: `split…` (train, val, test) and `…fold` (0, 1, …)."""
-    return [n for n in names if n.startswith("split") or n.endswith("fold")]
+    """The columns by which a source publishes its splits: `split`, `split_…` (train, val, test), `…_fold` (0, 1, …)."""
+    return [n for n in names if n == "split" or n.startswith("split_") or n == "fold" or n.endswith("_fold")]
 
 
 def structures(targets: list[str], splits: list[str]) -> pa.Schema:
@@ -97,6 +97,8 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
         ]
     )
 
+
+RESERVED = {"edge_source", "edge_target", "edge_distance", "edge_image", "fault_rule", "fault_message"}
 
 REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])
 

@@ -181,8 +181,11 @@ def _locked(path: Path) -> Iterator[None]:
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                continue  # the former holder removed the file that was waited for
+            try:
+                if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    continue  # the former holder removed the file that was waited for, and there is a new one
+            except FileNotFoundError:
+                continue  # or none yet
             try:
                 yield
             finally:

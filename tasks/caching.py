@@ -78,12 +78,17 @@ def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
 
 
 def step(
-    version: int, retries: int = 3, then: Callable[[Artefact, dict[str, Any]], None] | None = None
+    version: int,
+    retries: int = 3,
+    told: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    then: Callable[[Artefact, dict[str, Any]], None] | None = None,
 ) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
     """Make a Prefect task of a function that says how its artefact is made.
 
     The function is called only when the store does not have what it would make. Raise `version` when the same
-    arguments come to give other bytes. `then` is called with the artefact and the arguments, made now or found.
+    arguments come to give other bytes. `told` picks from the arguments what the step writes down of them besides their
+    contents (a name, a setting): it becomes part of the key. `then` is called with the artefact and the arguments,
+    whether it was made now or found.
     """
 
     def decorate(plan: Callable[..., Made]) -> Task[..., Artefact]:
@@ -94,13 +99,14 @@ def step(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             place = next(v for v in bound.arguments.values() if isinstance(v, Place))
-            recipe = recipe_of(name, version, bound.arguments)
+            besides = {} if told is None else {"told": told(bound.arguments)}
+            recipe = recipe_of(name, version, {**bound.arguments, **besides})
             artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
             if then is not None:
                 then(artefact, bound.arguments)
             if not found:
                 return artefact
-            message = f"{told(artefact)}; from the store"
+            message = f"{line_of(artefact)}; from the store"
             return cast(Artefact, Completed(name="Cached", message=message, data=artefact))
 
         found_or_made.__name__ = plan.__name__
@@ -130,12 +136,12 @@ def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tup
                 made = plan()
                 facts = run_program(made.program, work, follower(recipe.step))
                 artefact = store.commit(recipe, work / "output", facts, made.parts)
-                logger.info("%s", told(artefact))
+                logger.info("%s", line_of(artefact))
                 return artefact, False
     return found, True
 
 
-def told(artefact: Artefact) -> str:
+def line_of(artefact: Artefact) -> str:
     """One line for the log: which artefact, and the numbers its program told."""
     numbers = [f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in artefact.facts.items() if _plain(v)]
     return f"{artefact.step} {artefact.key[:8]}: {', '.join(numbers)}"

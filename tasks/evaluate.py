@@ -1,13 +1,19 @@
 """Step 5: from predictions to numbers."""
 
 from pathlib import Path
+from typing import Any
 
 from storage.store import Artefact
 from tasks.caching import Made, Place, step
 from tasks.programs import Program
 
 
-@step(version=1)
+def named(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The source's name, by which published figures are found."""
+    return {"title": arguments["downloaded"].facts["title"]}
+
+
+@step(version=1, told=named)
 def evaluate(trained: Artefact, downloaded: Artefact, place: Place) -> Made:
     """Errors by split, element, composition and symmetry, beside the baseline and the published figures."""
     spec = {

@@ -1,6 +1,7 @@
 """What a person sees of a running program: its log lines, and for a training one bar or one JSON line an epoch."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging.handlers import APILogHandler
 from tqdm import tqdm
 
 
@@ -51,11 +53,22 @@ class EpochProgress:
                 self._bar.close()
         else:
             print(line, flush=True)
+        _ui_log().info("%s", line)
         percent = 100.0 * done / total
         if self._artifact is None:
             self._artifact = _created(percent)
         else:
             update_progress_artifact(self._artifact, progress=percent)
+
+
+def _ui_log() -> logging.Logger:
+    """A logger that writes to the server alone: on the console the bar, or the bare line, is enough."""
+    log = logging.getLogger("cgcnn.epochs")
+    if not log.handlers:
+        log.addHandler(APILogHandler())
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    return log
 
 
 def _created(percent: float) -> UUID:

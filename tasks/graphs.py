@@ -16,7 +16,7 @@ def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Plac
     return Made(program=Program(module="crystals.graphs", spec=spec))
 
 
-@step(version=1)
+@step(version=1, retries=0)  # its shards have retries of their own
 def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place) -> Made:
     """The crystal graphs of every accepted structure; its parts are the shards."""
     shards = graph_shard.map(

@@ -1,6 +1,7 @@
 """Step 7: the model gets its card, by which `predict` and `show` find it."""
 
 import json
+from typing import Any
 
 from storage.registry import Card
 from storage.store import Artefact
@@ -9,7 +10,14 @@ from tasks.programs import Program
 from tasks.report import run_name
 
 
-@step(version=1)
+def carded(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the run's origin."""
+    downloaded, trained = arguments["downloaded"], arguments["trained"]
+    source, note = downloaded.parameters["source"], downloaded.facts["note"]
+    return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key}
+
+
+@step(version=1, told=carded)
 def promote(downloaded: Artefact, trained: Artefact, evaluated: Artefact, page: Artefact, place: Place) -> Made:
     """The card of a trained, evaluated, reported model."""
     metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))

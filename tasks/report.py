@@ -1,6 +1,7 @@
 """Step 6: from tables to the page that is forwarded, and to what the UI shows of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -22,7 +23,14 @@ def publish(page: Artefact, arguments: dict[str, Any]) -> None:
     create_link_artifact(place.file(page, "report.html").as_uri(), key="page", link_text="report.html")
 
 
-@step(version=1, then=publish)
+def printed(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of the run apart from what it took: a page that says something else is another page."""
+    names = ("downloaded", "structures", "graphs", "trained")
+    whole = about(*(arguments[name] for name in names))
+    return {name: value for name, value in whole.items() if name not in COSTS}
+
+
+@step(version=1, told=printed, then=publish)
 def report(
     downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact, evaluated: Artefact, place: Place
 ) -> Made:
@@ -45,7 +53,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
     target, parameters = structures.parameters["target"], trained.parameters
     return {
         "run": run_name(downloaded, trained),
-        "source": downloaded.parameters["source"],
+        "source": Path(downloaded.parameters["source"]).name,
         "title": downloaded.facts["title"],
         "note": downloaded.facts["note"],
         "target": target,
@@ -68,6 +76,8 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         **{name: training[name] for name in TRAINING_FACTS},
     }
 
+
+COSTS = ("date", "seconds", "structures_per_second", "device")  # may differ between trainings with the same bytes
 
 TRAINING_FACTS = (
     "split",

@@ -83,7 +83,7 @@ def _value(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan  # validation says that it is no number
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,8 @@ FORMATS = (".parquet", ".csv", ".json", ".jsonl")
 BROKEN_LINE = "\0broken line"  # the key under which a line of a .jsonl that is no JSON object passes its reason
 
 FORMAT_ERRORS = (
-    pa.ArrowInvalid,
-    gzip.BadGzipFile,
-    EOFError,
-    UnicodeDecodeError,
-    csv.Error,
-    ijson.JSONError,
-    json.JSONDecodeError,
+    *(pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, OverflowError),
+    *(csv.Error, ijson.JSONError, json.JSONDecodeError),
 )
 
 
@@ -43,6 +39,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FORMAT_ERRORS as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # the disk's, not the file's fault
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"{path}: is not what its name says, {form_of(path)[1:]}: {reason}") from None
 
@@ -55,7 +53,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
-    """All columns, and those that hold numbers: by type in Parquet, by their first 200 rows elsewhere."""
+    """All columns, and those that hold numbers: by type in Parquet, by most of their first 200 rows elsewhere."""
     if form_of(path) == ".parquet":
         with _translated(path), _parquet_file(path) as file:
             schema = pq.read_schema(file)
@@ -69,9 +67,17 @@ def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
 def _is_numeric(values: list[Any]) -> bool:
     said = [value for value in values if value is not None and value != ""]
     try:
-        return bool(said) and all(isinstance(float(value), float) for value in said)
+        return bool(said) and 2 * sum(map(_is_number, said)) > len(said)
+    except OverflowError:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
     except (TypeError, ValueError):
         return False
+    return True
 
 
 @contextmanager
@@ -99,8 +105,14 @@ def _open(path: Path, mode: str) -> IO[Any]:
 def _csv(path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(sys.maxsize)  # a cell may hold a whole CIF
     with _open(path, "rt") as file:
-        for row in csv.DictReader(file):
-            yield {name: value for name, value in row.items() if name is not None}
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or []
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: two columns have the same name: {', '.join(names)}")
+        for row in reader:
+            cut = row.pop(None, None)
+            problem = f"line {reader.line_num} has {len(names) + len(cut or ())} cells, the header {len(names)}"
+            yield {**row, BROKEN_LINE: problem} if cut else row
 
 
 def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -110,7 +122,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 row = {BROKEN_LINE: f"line {number} is not JSON: {error}"}
             yield row if isinstance(row, dict) else {BROKEN_LINE: f"line {number} is not a JSON object"}
 
@@ -121,14 +133,17 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         file.seek(0)
         if start == b"[":
-            yield from (row for row in ijson.items(file, "item", use_float=True) if isinstance(row, dict))
+            for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
+                yield row if isinstance(row, dict) else {BROKEN_LINE: f"item {number} is not an object"}
             return
-    names = list(_items(path, "columns.item"))
+    names = [str(name) for name in _items(path, "columns.item")]
     if not names:
         raise InputError(f'{path}: expected a list of objects, or Matbench\'s {{"index", "columns", "data"}}')
     index = _items(path, "index.item")
     for cells in _items(path, "data.item"):
-        yield {"material_id": str(next(index, "")) or None, **dict(zip(names, cells, strict=False))}
+        name = {"material_id": str(next(index, "")) or None}
+        fits = isinstance(cells, list) and len(cells) == len(names)
+        yield name | (dict(zip(names, cells, strict=True)) if fits else {BROKEN_LINE: f"has not {len(names)} cells"})
 
 
 def _items(path: Path, prefix: str) -> Iterator[Any]:

@@ -43,7 +43,7 @@ class Folder:
         return digest_of({file.name: digest_of_file(file) for file in files})
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        with (self._path / TABLE).open(encoding="utf-8-sig", newline="") as file:
+        with (self._path / TABLE).open(encoding="utf-8-sig", errors="replace", newline="") as file:
             for number, cells in enumerate(csv.reader(file), start=1):
                 if len(cells) > 2:
                     raise InputError(f"{self._path / TABLE}: line {number} has {len(cells)} cells, expected id,value")
@@ -56,6 +56,8 @@ class Folder:
         from crystals.sources.reading import Unreadable, from_cif
 
         def read(material_id: str) -> Any:
+            if Path(material_id).name != material_id or len(material_id) > 200 or "\0" in material_id:
+                raise Unreadable("unreadable", "the id is no name of a file in the folder")
             path = self._path / f"{material_id}.cif"
             if not path.is_file():
                 raise Unreadable("unreadable", f"there is no {path.name}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -10,13 +11,19 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
 from pymatgen.core import Composition, Element, Structure
+from pymatgen.core.structure import StructureError
 from pymatgen.io.cif import CifParser
+from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.crystal import Crystal
 
-# What pymatgen's parsers are known to raise on text that is no structure; its own error types derive from these.
-PARSER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError)
+# What pymatgen's parsers are known to raise on text that is no structure.
+PARSER_ERRORS = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError),
+    *(StructureError, BadPoscarWarning),
+)
 NUMBERS = {**NUMBER_OF_SYMBOL, "D": 1, "T": 1}
+CHARGE = re.compile(r"(?<=[A-Za-z])[0-9.]*[+-]$")  # Na+, O2-: an oxidation state
 STRUCTURE_COLUMNS = ("structure", "cif", "lattice")
 
 
@@ -30,11 +37,12 @@ class Unreadable(Exception):
 
 def crystal_of(row: Mapping[str, Any]) -> Crystal:
     """The crystal of a row with a pymatgen `structure`, a `cif` text, or `lattice`, atoms and `frac_coords`."""
-    if row.get("structure") is not None:
+    if row.get("structure"):
         return _from_dict(row["structure"])
-    if row.get("cif") is not None:
-        return from_cif(row["cif"])
-    if row.get("lattice") is None:
+    if row.get("cif"):
+        cif = row["cif"]
+        return from_cif(cif.decode("utf-8", errors="replace") if isinstance(cif, bytes) else cif)
+    if row.get("lattice") is None or row["lattice"] == "":
         raise Unreadable("unreadable", f"has no {' or '.join(STRUCTURE_COLUMNS)}")
     return _from_arrays(row)
 
@@ -62,7 +70,7 @@ def from_pymatgen(structure: Structure) -> Crystal:
 def _from_dict(value: Any) -> Crystal:
     try:
         return from_pymatgen(Structure.from_dict(json.loads(value) if isinstance(value, str) else value))
-    except PARSER_ERRORS as error:
+    except (*PARSER_ERRORS, RecursionError) as error:
         raise Unreadable("unreadable", f"structure: {one_line(error)}") from None
 
 
@@ -82,10 +90,13 @@ def _from_arrays(row: Mapping[str, Any]) -> Crystal:
 def _atoms(row: Mapping[str, Any]) -> np.ndarray:
     species = _listed(row.get("species"))
     if species is not None:
-        unknown = [s for s in species if s not in NUMBERS]
+        if not isinstance(species, list) or not all(isinstance(s, str) for s in species):
+            raise Unreadable("unreadable", "species is not a list of element symbols")
+        symbols = [CHARGE.sub("", s) for s in species]
+        unknown = [s for s in symbols if s not in NUMBERS]
         if unknown:
             raise Unreadable("elements", f"{unknown[0]!r} is no element")
-        return np.array([NUMBERS[s] for s in species], dtype=np.uint8)
+        return np.array([NUMBERS[s] for s in symbols], dtype=np.uint8)
     numbers = _numbers(row, "atomic_numbers")
     wrong = numbers[~((numbers >= 1) & (numbers <= 118) & (numbers % 1 == 0))]
     if wrong.size:
@@ -99,17 +110,20 @@ def _numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
         raise Unreadable("unreadable", f"has no {name}")
     try:
         return np.array(value, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unreadable("unreadable", f"{name} is not a list of numbers") from None
 
 
 def _listed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    if not value.strip():
+        return None
     try:
         return json.loads(value)
-    except ValueError:
-        return value.split()
+    except (ValueError, RecursionError):
+        # As numpy and Python print lists: brackets, quotes and commas say nothing that the order does not.
+        return re.sub(r"[\[\](),'\"]", " ", value).split()
 
 
 def reduced_formula(numbers: np.ndarray) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of
 from storage.errors import InputError
-from storage.schemas import MATERIAL_ID, split_columns
+from storage.schemas import MATERIAL_ID, RESERVED, split_columns
 from storage.store import digest_of_file
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 
 STRUCTURAL = {MATERIAL_ID, "formula", "structure", "cif", "lattice", "species", "atomic_numbers", "frac_coords"}
 STRUCTURAL |= {"spacegroup_number"}
+
+
+def _can_be_target(name: str) -> bool:
+    unnamed = not name.strip() or name.startswith(("Unnamed:", "__index_level_"))  # a data frame's index
+    return not unnamed and name not in STRUCTURAL | RESERVED and not split_columns([name])
 
 
 class Table:
@@ -47,7 +52,7 @@ class Table:
 
     def targets(self) -> list[str]:
         """The columns that hold numbers and are no part of the structure."""
-        return [name for name in self._columns[1] if name not in STRUCTURAL and name not in self.splits()]
+        return [name for name in self._columns[1] if _can_be_target(name)]
 
     def splits(self) -> list[str]:
         """The columns by which the source publishes its own splits."""
@@ -76,4 +81,6 @@ def row_of(number: int, known: Mapping[str, Any]) -> Row:
             raise Unreadable("unreadable", known[BROKEN_LINE])
         return crystal_of(known)
 
-    return Row(str(known.get(MATERIAL_ID) or f"row-{number:07}"), known, read)
+    name = known.get(MATERIAL_ID)
+    text = f"row-{number:07}" if name is None or name == "" else str(name)
+    return Row(text.encode("utf-8", "replace").decode(), known, read)

@@ -39,7 +39,10 @@ def build_model(config: ModelConfig) -> nn.Module:
     module, _, name = config.name.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        model = found()
+        if not isinstance(model, nn.Module):
+            raise TypeError("is not a torch.nn.Module")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         known = ", ".join(MODELS)
         raise InputError(f"model.name {config.name}: {error}; allowed are {known} and package.module:Class") from None
-    return Foreign(config, found())
+    return Foreign(config, model)

@@ -40,7 +40,7 @@ class CoGN(nn.Module):
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
-        self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties, scale=0.3)
+        self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
         edge_features = len(self.basis.centres)
         self.blocks = nn.ModuleList(Block(features, edge_features, config.n_message) for _ in range(config.n_conv))
         widths = [features] + [hidden] * config.n_h

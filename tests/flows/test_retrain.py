@@ -181,9 +181,20 @@ def test_a_wrong_argument_is_one_line_and_nothing_is_written(cgcnn, tmp_path, ar
 def test_too_many_rejected_rows_stop_the_run_with_the_counts(cgcnn, crystals, tmp_path):
     done = cgcnn("retrain", "--source", crystals, "--store", tmp_path / "store")
     assert done.returncode == 2
+    assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert "min_distance" in last
     assert "checks.max_rejected" in last
+
+
+def test_the_same_bytes_under_another_name_are_another_run(cgcnn, crystals, small, store, states, tmp_path):
+    """Nothing is trained again, but report and card say the new name."""
+    copy = tmp_path / "other.jsonl"
+    shutil.copy(crystals, copy)
+    done = cgcnn("retrain", "--source", copy, "--store", store, *small)
+    assert states(done)["train-model"] == "Cached"
+    assert done.stdout.strip().splitlines()[-3].startswith("other-energy_ev-")
+    assert "other" in Path(done.stdout.strip().splitlines()[-1].removeprefix("report: ")).read_text()
 
 
 def test_steps_and_artifacts_are_in_the_server(trained, ask):
@@ -191,6 +202,7 @@ def test_steps_and_artifacts_are_in_the_server(trained, ask):
     names = {run["name"].rpartition("-")[0] for run in ask("task_runs/filter", limit=200)}
     assert set(STEPS) <= names
     assert {"report", "errors", "page", "training"} <= {artifact["key"] for artifact in ask("artifacts/filter")}
+    assert any('"epoch": 4' in line["message"] for line in ask("logs/filter", limit=200))
 
 
 def test_a_schedule_makes_runs(ask):

@@ -45,7 +45,7 @@ class ModelConfig(BaseModel):
     n_h: int = Field(1, ge=1, le=10, description="Hidden layers after pooling.")
     gate: bool = Field(True, description="False leaves the gate out of the convolution (the ablation).")
     normalization: Literal["sum", "gated", "output", "none"] = Field(
-        "gated", description="Batch norm inside the layer as in the authors' code, on its output, or none."
+        "sum", description="Batch norm on the sum over neighbours; as in the authors' code; on the output; or none."
     )
     embedding: bool = Field(True, description="A learned vector for each element.")
     properties: bool = Field(True, description="Physical properties of each element.")

@@ -23,6 +23,9 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    if "PREFECT_API_URL" not in os.environ:
+        # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
     from prefect.client.schemas.objects import State
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):

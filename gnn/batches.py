@@ -31,7 +31,7 @@ class Batch:
     @cached_property
     def segments(self) -> Segments:
         """The edges, ready to be summed."""
-        return Segments(self.edge_index[0], self.edge_index[1], len(self.z))
+        return Segments(self.edge_index[0], self.edge_index[1], len(self.z), self.ptr)
 
 
 class Graphs:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnn.elements import HIGHEST, element_properties
+from gnn.fused import Near, gated_sum, near
 from gnn.segments import Segments
 
 Normalization = Literal["sum", "gated", "output", "none"]
@@ -27,11 +28,15 @@ class GaussianBasis(nn.Module):
         super().__init__()
         # linspace: with arange, rounding decides whether there is one centre more.
         self.register_buffer("centres", torch.linspace(start, stop, round((stop - start) / step) + 1))
-        self._factor = -0.5 / (sigma or step) ** 2
+        self.step, self.sigma = step, sigma or step
 
     def forward(self, distance: Tensor) -> Tensor:
         """(E,) → (E, K)."""
-        return (distance[:, None] - self.centres).square_().mul_(self._factor).exp_()
+        return (distance[:, None] - self.centres).square_().mul_(-0.5 / self.sigma**2).exp_()
+
+    def near(self, distance: Tensor) -> Near:
+        """(E,) → the Gaussians that are not zero."""
+        return near(distance, self.centres, self.step, self.sigma)
 
 
 class AtomEmbedding(nn.Module):
@@ -69,10 +74,17 @@ class EdgeLinear(nn.Module):
 
     def forward(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
         """`atom` (N, F), `edge` (E, K) → (E, out)."""
-        of_target, of_source, of_edge = self.linear.weight.split([self.features, self.features, edge.shape[1]], dim=1)
-        towards = functional.linear(atom, of_target, self.linear.bias)
-        away = functional.linear(atom, of_source)
-        return segments.add_nodes(functional.linear(edge, of_edge), towards, away)
+        nodes, of_edge = self.by_atom(atom)
+        return segments.add_nodes(functional.linear(edge, of_edge), nodes)
+
+    def by_atom(self, atom: Tensor) -> tuple[Tensor, Tensor]:
+        """`atom` (N, F) → W_i v_i + b and W_j v_j as (N, 2, out), and W_u (out, K)."""
+        ends, of_edge = self.linear.weight.tensor_split([2 * self.features], dim=1)
+        out = len(self.linear.bias)
+        # (out, 2F) → (2 out, F): both products as one.
+        weight = ends.reshape(out, 2, self.features).transpose(0, 1).reshape(2 * out, self.features)
+        bias = functional.pad(self.linear.bias, (0, out))
+        return functional.linear(atom, weight, bias).view(-1, 2, out), of_edge
 
 
 class _GatedSoftplus(torch.autograd.Function):
@@ -126,9 +138,17 @@ class CGConv(nn.Module):
         self.norm_edges = BatchNorm(width) if normalization == "gated" else None
         self.norm = BatchNorm(features) if normalization != "none" else None
 
-    def forward(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
-        """`atom` (N, F), `edge` (E, K) → (N, F)."""
-        added = segments.sum(self.messages(atom, edge, segments))
+    @property
+    def fuses(self) -> bool:
+        """Can the sum over neighbours be taken in one pass over the edges?"""
+        return self.gate and self.norm_edges is None
+
+    def forward(self, atom: Tensor, edge: Tensor | Near, segments: Segments) -> Tensor:
+        """`atom` (N, F), `edge` (E, K), or where `fuses` its Gaussians that are not zero → (N, F)."""
+        if isinstance(edge, Near):
+            added = gated_sum(*self.edges.by_atom(atom), edge, segments)
+        else:
+            added = segments.sum(self.messages(atom, edge, segments))
         if self.norm is None:
             return atom + added
         if self.normalization == "output":

@@ -26,8 +26,8 @@ def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
     if config.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
     if config.optimizer == "adam":
-        return Adam(parameters, lr=rate, weight_decay=decay)
-    return AdamW(parameters, lr=rate, weight_decay=decay)
+        return Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+    return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 class Schedule:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _AddNodes(torch.autograd.Function):
-    """edge + nodes[target] + nodes[N + source] in one pass; the gradient of `nodes` is a sum over edges."""
+    """edge + nodes[2 target] + nodes[2 source + 1] in one pass; the gradient of `nodes` is a sum over edges."""
 
     @staticmethod
     def forward(ctx: Any, edge: Tensor, nodes: Tensor, segments: "Segments") -> Tensor:
@@ -40,49 +40,63 @@ class _Sum(torch.autograd.Function):
 
 @dataclass
 class Segments:
-    """The edges of N atoms: `source` and `target` (E,), sorted by target."""
+    """The edges of N atoms: `source` and `target` (E,), sorted by target; no edge between the crystals of `ptr`."""
 
     source: Tensor
     target: Tensor
     atoms: int
+    ptr: Tensor | None = None  # (B + 1,) the first atom of each crystal
+
+    @cached_property
+    def start(self) -> Tensor:
+        """(N + 1,) the first edge of each target."""
+        return _starts(self.target, self.atoms)
+
+    def pieces(self, count: int) -> list[int]:
+        """Atoms between which the graph falls into at most `count` pieces of about as many edges."""
+        crystals = torch.tensor([0, self.atoms]) if self.ptr is None else self.ptr
+        before = self.start[crystals]
+        wanted = torch.arange(count + 1) * len(self.target) / count
+        found: list[int] = crystals[torch.searchsorted(before, wanted.long())].unique().tolist()
+        return found
 
     @cached_property
     def ends(self) -> Tensor:
-        """(E, 2N) sparse, two ones a row: at the edge's target, and at N + its source."""
+        """(E, 2N) sparse, two ones a row: at twice the edge's target, and at twice its source + 1."""
         edges = len(self.source)
         start = torch.arange(0, 2 * edges + 1, 2, device=self.source.device)
-        columns = torch.stack([self.target, self.source + self.atoms], dim=1).reshape(-1)
+        columns = torch.stack([2 * self.target, 2 * self.source + 1], dim=1).reshape(-1)
         return _ones(start, columns, (edges, 2 * self.atoms))
 
     @cached_property
     def ends_transposed(self) -> Tensor:
-        """(2N, E) sparse: sums edges at their target, and below at their source."""
-        at_target, at_source = self._start(self.target), self._start(self.source)
-        edges = torch.arange(len(self.target), device=self.target.device)
-        start = torch.cat([at_target, at_source[1:] + len(self.target)])
-        columns = torch.cat([edges, torch.argsort(self.source, stable=True)])
-        return _ones(start, columns, (2 * self.atoms, len(self.target)))
+        """(2N, E) sparse: row 2i sums the edges with target i, row 2i + 1 those with source i."""
+        rows = torch.cat([2 * self.target, 2 * self.source + 1])
+        columns = torch.argsort(rows, stable=True) % len(self.target)
+        return _ones(_starts(rows, 2 * self.atoms), columns, (2 * self.atoms, len(self.target)))
 
     @cached_property
     def by_target(self) -> Tensor:
         """(N, E) sparse: sums edges at their target."""
         edges = torch.arange(len(self.target), device=self.target.device)
-        return _ones(self._start(self.target), edges, (self.atoms, len(self.target)))
+        return _ones(self.start, edges, (self.atoms, len(self.target)))
 
-    def _start(self, index: Tensor) -> Tensor:
-        start = torch.zeros(self.atoms + 1, dtype=torch.long, device=index.device)
-        torch.cumsum(torch.bincount(index, minlength=self.atoms), 0, out=start[1:])
-        return start
-
-    def add_nodes(self, edge: Tensor, towards: Tensor, away: Tensor) -> Tensor:
-        """edge_ij + towards_i + away_j: (E, F), (N, F), (N, F) → (E, F). Overwrites `edge`."""
-        result: Tensor = _AddNodes.apply(edge, torch.cat([towards, away]), self)
+    def add_nodes(self, edge: Tensor, nodes: Tensor) -> Tensor:
+        """edge_ij + nodes_i0 + nodes_j1: (E, F), (N, 2, F) → (E, F). Overwrites `edge`."""
+        result: Tensor = _AddNodes.apply(edge, nodes.flatten(0, 1), self)
         return result
 
     def sum(self, message: Tensor) -> Tensor:
         """Σ_j message_ij: (E, F) → (N, F)."""
         result: Tensor = _Sum.apply(message, self)
         return result
+
+
+def _starts(rows: Tensor, count: int) -> Tensor:
+    """(count + 1,) where each row starts once they are sorted."""
+    start = torch.zeros(count + 1, dtype=torch.long, device=rows.device)
+    torch.cumsum(torch.bincount(rows, minlength=count), 0, out=start[1:])
+    return start
 
 
 def _ones(start: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -1,0 +1,100 @@
+"""The compiled sum over neighbours: the same numbers and gradients as the operations it stands for."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnn.batches import Batch
+from gnn.config import ModelConfig
+from gnn.fused import gated_sum
+from gnn.layers import CGConv, GaussianBasis
+from gnn.models.cgcnn import CGCNN
+from gnn.segments import Segments
+
+
+def random_batch(seed: int, crystals: int, atoms: int, edges: int, longest: float = 9.0) -> Batch:
+    """Crystals of `atoms` atoms with `edges` random edges each."""
+    chance = torch.Generator().manual_seed(seed)
+    ptr = torch.arange(crystals + 1) * atoms
+    target = torch.randint(atoms, (crystals, edges), generator=chance).sort(dim=1).values + ptr[:-1, None]
+    source = torch.randint(atoms, (crystals, edges), generator=chance) + ptr[:-1, None]
+    return Batch(
+        z=torch.randint(1, 90, (crystals * atoms,), generator=chance),
+        edge_index=torch.stack([source.reshape(-1), target.reshape(-1)]),
+        edge_distance=torch.rand(crystals * edges, generator=chance) * longest,
+        batch=torch.arange(crystals).repeat_interleave(atoms),
+        ptr=ptr,
+        rows=torch.arange(crystals),
+    )
+
+
+def outcome(layer: CGConv, atom: torch.Tensor, edge, segments: Segments) -> list[torch.Tensor]:
+    """The layer's output and every gradient of a nonlinear function of it."""
+    layer.zero_grad()
+    atom = atom.detach().requires_grad_()
+    out = layer(atom, edge, segments)
+    out.sin().sum().backward()
+    return [out.detach(), atom.grad, *(p.grad.clone() for p in layer.parameters())]
+
+
+@settings(deadline=None)  # the first example compiles
+@given(
+    seed=st.integers(0, 1000),
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 5), st.integers(1, 30)),
+    features=st.sampled_from([1, 7, 8, 33]),
+    basis=st.sampled_from([(8.0, 0.2, None), (6.0, 0.5, 0.2), (2.0, 0.5, None), (8.0, 0.2, 1.3)]),
+    normalization=st.sampled_from(["sum", "output", "none"]),
+)
+def test_it_is_the_sum_of_its_messages(seed, shape, features, basis, normalization):
+    batch = random_batch(seed, *shape)
+    torch.manual_seed(seed)
+    gaussians = GaussianBasis(0.0, *basis)
+    layer = CGConv(features, len(gaussians.centres), normalization=normalization).eval()
+    atom = torch.randn(len(batch.z), features)
+    fused = outcome(layer, atom, gaussians.near(batch.edge_distance), batch.segments)
+    plain = outcome(layer, atom, gaussians(batch.edge_distance), batch.segments)
+    for one, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=3e-4)
+
+
+def test_large_numbers_neither_overflow_nor_vanish():
+    batch = random_batch(0, 2, 3, 20)
+    layer = CGConv(4, 41, normalization="none")
+    gaussians = GaussianBasis(0.0, 8.0, 0.2)
+    for scale in (1e3, 1e6):
+        atom = scale * torch.randn(6, 4)
+        fused = outcome(layer, atom, gaussians.near(batch.edge_distance), batch.segments)
+        plain = outcome(layer, atom, gaussians(batch.edge_distance), batch.segments)
+        torch.testing.assert_close(fused[0], plain[0], rtol=1e-4, atol=1e-4)
+        assert all(torch.isfinite(one).all() for one in fused)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    batch = random_batch(0, 13, 4, 30)
+    edge = GaussianBasis(0.0, 8.0, 0.2).near(batch.edge_distance)
+    before, found = torch.get_num_threads(), []
+    start = torch.randn(52, 2, 32), torch.randn(32, 41)
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            nodes, weight = (tensor.clone().requires_grad_() for tensor in start)
+            out = gated_sum(nodes, weight, edge, batch.segments)
+            out.backward(torch.ones_like(out))
+            found.append((out, nodes.grad, weight.grad))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fuses"), [({}, True), ({"normalization": "gated"}, False), ({"gate": False}, False)]
+)
+def test_a_model_takes_it_where_it_can_and_predicts_the_same(changes, fuses):
+    model = CGCNN(ModelConfig(**changes)).eval()
+    assert model.fuses is fuses
+    batch = random_batch(1, 9, 5, 40)
+    with torch.no_grad():
+        predicted = model(batch)
+        model.fuses = False
+        torch.testing.assert_close(predicted, model(batch), rtol=1e-5, atol=1e-5)

@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class DownloadSpec(Spec):
-    """The source, by its name or path."""
+    """The source, by its name or path, and the digest of what it held when the run began."""
 
     source: str
+    contents: str
 
 
 def build(spec: DownloadSpec) -> Facts:
@@ -32,6 +33,8 @@ def build(spec: DownloadSpec) -> Facts:
             unreadable += len(batch) - batch.column("fault_rule").null_count
     if not rows:
         raise InputError(f"{spec.source}: has no rows")
+    if source.contents() != spec.contents:
+        raise InputError(f"{spec.source}: changed while it was read; run again when it is finished")
     log.info("%s: %s rows", source.title, f"{rows:,}")
     return {
         "title": source.title,

@@ -71,7 +71,7 @@ def graphs_of(
         "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
         "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
         "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
-        "edge_image": list_column([e.image.astype(np.int8) for e in edges], pa.int8()),
+        "edge_image": list_column([e.image.astype(np.int16) for e in edges], pa.int16()),
         "spacegroup_number": pa.array(groups, pa.int16()),
     }
     return pa.table([columns[n] if n in columns else rows.column(n) for n in schema.names], schema=schema)

@@ -1,8 +1,10 @@
 """The program that reads what a user wants predicted: files, folders and tables, each structure in its order."""
 
+import gzip
 import itertools
 import logging
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_cif, from_p
 from crystals.sources.table import row_of
 from crystals.table import crystals_of
 from storage import schemas
+from storage.errors import InputError
 from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
@@ -91,14 +94,22 @@ def _rows(files: list[Path]) -> Iterator[Row]:
                 yield Row(str(path), {}, lambda: _refuse("the folder has no CIF or POSCAR file"))
             yield from map(_file, inside)
         elif form_of(path):
-            yield from itertools.starmap(row_of, enumerate(rows_of(path), start=1))
+            yield from _table(path)
         else:
             yield _file(path)
 
 
+def _table(path: Path) -> Iterator[Row]:
+    try:
+        yield from itertools.starmap(row_of, enumerate(rows_of(path), start=1))
+    except InputError as error:
+        message = str(error)
+        yield Row(str(path), {}, lambda: _refuse(message))
+
+
 def _is_structure(path: Path) -> bool:
-    name = path.name.lower()
-    return path.suffix.lower() in {".cif", ".vasp", ".poscar"} or name.startswith(("poscar", "contcar"))
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith((".cif", ".vasp", ".poscar")) or name.startswith(("poscar", "contcar"))
 
 
 def _file(path: Path) -> Row:
@@ -106,8 +117,12 @@ def _file(path: Path) -> Row:
 
 
 def _read(path: Path) -> Crystal:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix.lower() == ".cif":
+    packed = path.suffix.lower() == ".gz"
+    try:
+        text = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode("utf-8", "replace")
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
+    if path.name.lower().removesuffix(".gz").endswith(".cif"):
         return from_cif(text)
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ BINS = 41
 FEW = 5  # groups with fewer test rows are marked: their mean says little
 
 
-def learning_figure(history: pd.DataFrame, best_epoch: int, scale: Scale, *, errors: bool) -> Figure | None:
+def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, errors: bool) -> Figure | None:
     """Validation error and training loss by epoch. `errors`: the validation column is in the target's unit."""
     history = history.dropna()
     if history.empty:
@@ -24,7 +24,7 @@ def learning_figure(history: pd.DataFrame, best_epoch: int, scale: Scale, *, err
     unit = f" ({scale.unit})" if errors and scale.unit else ""
     name, axis = ("validation MAE", f"MAE{unit}") if errors else ("validation error", "Error")
     x = Axis(min(epoch) - 0.5, max(epoch) + 0.5, "Epoch")
-    best = np.flatnonzero(epoch == best_epoch)
+    kept = np.flatnonzero(epoch == kept_epoch)
     tips = [
         f"epoch {int(e)}: {name} {significant(v)}, training loss {significant(t)}"
         for e, v, t in zip(epoch, validation, history["train_loss"], strict=True)
@@ -36,11 +36,11 @@ def learning_figure(history: pd.DataFrame, best_epoch: int, scale: Scale, *, err
     ):
         chart = Chart(x, logarithmic(values, label), f"{label} by epoch, {len(epoch)} epochs.", height=150)
         chart.line(epoch, values, style)
-        if label == axis and len(best):
-            chart.dots(epoch[best], values[best], "best")
+        if label == axis and len(kept):
+            chart.dots(epoch[kept], values[kept], "kept")
         chart.zones(epoch, tips)
         charts.append(chart)
-    caption = f"The weights of epoch {best_epoch} (marked) are the ones evaluated. " if len(best) else ""
+    caption = f"The weights of epoch {kept_epoch} (marked) are the ones evaluated. " if len(kept) else ""
     loss = "The training loss is on the standardised target." if errors else "Validation error: of the probability."
     key = [("line s0", name), ("line s1", "training loss")]
     return Figure("Learning curves", charts, caption + loss, key)

@@ -50,7 +50,7 @@ class About(BaseModel):
     configuration: dict[str, Any]
     parameters: int
     epochs: int
-    best_epoch: int
+    kept_epoch: int
     seconds: float
     structures_per_second: float
     device: str
@@ -104,7 +104,7 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
         "systems": figures.group_rows(errors, "crystal_system", by),
         "periodic": figures.element_cells(errors, by),
         "gates": figures.gate_figure(_optional(spec.gates), metrics["gates"]),
-        "learning": figures.learning_figure(_rows(spec.history), about.best_epoch, scale, errors=not yes_or_no),
+        "learning": figures.learning_figure(_rows(spec.history), about.kept_epoch, scale, errors=not yes_or_no),
         "worst": pq.read_table(spec.evaluation / "worst.parquet").to_pylist(),
         "rejected": [row for path in spec.rejected for row in _first(path)][:N_EXAMPLES],
         "conflicts": _first(spec.conflicts) if spec.conflicts else [],

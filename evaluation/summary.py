@@ -90,7 +90,7 @@ def _run(view: dict[str, Any]) -> str:
         ["split by", _text(about.split_by)],
         ["graphs", f"{about.atoms:,} atoms, {about.graph_edges:,} edges"],
         ["parameters", f"{about.parameters:,}"],
-        ["epochs", f"{about.epochs}, best {about.best_epoch}"],
+        ["epochs", f"{about.epochs}, weights of {about.kept_epoch}"],
         ["training", f"{duration(about.seconds)} on {_text(about.device)}"],
         ["throughput", f"{significant(about.structures_per_second)} structures/s"],
     ]

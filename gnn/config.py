@@ -24,7 +24,7 @@ class SplitConfig(BaseModel):
         "material", description="Rows of one group never lie on both sides of a split."
     )
     validation: float = Field(
-        0.05, gt=0, lt=0.5, description="Share of the rows that chooses the epoch whose weights are kept."
+        0.05, gt=0, lt=0.5, description="Share of the rows that is watched in training and may choose the epoch."
     )
     test: float = Field(0.1, gt=0, lt=0.5, description="Share of the rows that is reported.")
     seed: int = Field(0, description="Another seed, another split.")
@@ -89,9 +89,22 @@ class TrainConfig(BaseModel):
         0, ge=0, description="Stop after so many epochs without a better validation error; 0 never stops early."
     )
     clip: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the running mean of weights that is evaluated; 0 is off.")
+    ema: float = Field(
+        0.995, ge=0, lt=1, description="Decay (a step) of the running mean of weights that is evaluated; 0 is off."
+    )
+    keep: Literal["auto", "last", "best"] = Field(
+        "auto",
+        description="The epoch whose weights are kept: last, best on validation rows, or auto: last where the schedule "
+        "ends near zero and nothing stops early, else best.",
+    )
     task: Literal["regression", "classification"] = Field(
         "regression", description="Classification: is the target above `threshold` (metals: band gap above 0)?"
     )
     threshold: float = Field(0.0, description="Classification: the positive class lies above this value of the target.")
     seed: int = Field(0, description="Initial weights and order of batches.")
+
+    @property
+    def keeps_last(self) -> bool:
+        """Are the last epoch's weights kept, or those of the best on validation rows?"""
+        settles = self.schedule in {"onecycle", "cosine"} and not self.patience
+        return self.keep == "last" or (self.keep == "auto" and settles)

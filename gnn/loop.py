@@ -1,4 +1,4 @@
-"""The training loop: epochs, the checkpoint after each, early stopping, and the weights of the best epoch."""
+"""The training loop: epochs, the checkpoint after each, early stopping, and the weights to keep."""
 
 import math
 import time
@@ -41,26 +41,28 @@ class Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_error: float = math.inf
+    kept_epoch: int = 0
     history: list[Told] = field(default_factory=list)
 
 
 def fit(
     model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, tell: Callable[[Told], None]
 ) -> tuple[dict[str, Tensor], Progress, int]:
-    """Train `model`; the weights of the best epoch, the history, and the epoch after which this attempt began.
+    """Train `model`; the weights to keep, the history, and the epoch after which this attempt began.
 
     With the same seed on the same machine the result is the same bit for bit, however often it was killed on the way.
     """
     optimizer = optimizer_of(model, config)
     schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))
     mean = RunningMean(model, config.ema)
-    progress, best = Progress(), {name: value.clone() for name, value in mean.read(model).items()}
+    progress, kept = Progress(), {name: value.clone() for name, value in mean.read(model).items()}
     state = load_checkpoint(checkpoint, data.device)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        mean.weights, best, progress = state["mean"], state["best"], Progress(**state["progress"])
+        mean.load_state_dict(state["mean"])
+        kept, progress = state["kept"], Progress(**state["progress"])
     resumed_from = progress.epoch
     while progress.epoch < config.epochs and not _is_over(progress, config):
         began = time.perf_counter()
@@ -73,7 +75,9 @@ def fit(
         progress.epoch += 1
         if error < progress.best_error:
             progress.best_error, progress.best_epoch = error, progress.epoch
-            best = {name: value.clone() for name, value in mean.read(model).items()}
+        if config.keeps_last or progress.best_epoch == progress.epoch:
+            progress.kept_epoch = progress.epoch
+            kept = {name: value.clone() for name, value in mean.read(model).items()}
         row = {"epoch": progress.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
         progress.history.append(row)
         save_checkpoint(
@@ -81,15 +85,15 @@ def fit(
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
-                "mean": mean.weights,
-                "best": best,
+                "mean": mean.state_dict(),
+                "kept": kept,
                 "progress": vars(progress),
             },
             checkpoint,
         )
         seconds = time.perf_counter() - began
         tell({"epoch": progress.epoch, "epochs": config.epochs, **row, "seconds": round(seconds, 3)})
-    return best, progress, resumed_from
+    return kept, progress, resumed_from
 
 
 def _is_over(progress: Progress, config: TrainConfig) -> bool:

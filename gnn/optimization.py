@@ -1,6 +1,7 @@
 """Loss, update rule, schedule and running mean of the weights, as the configuration names them."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +57,12 @@ class Schedule:
         if self._by_error is not None:
             self._by_error.step(error)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs."""
         scheduler = self._by_step or self._by_error
         return {} if scheduler is None else scheduler.state_dict()
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         scheduler = self._by_step or self._by_error
         if scheduler is not None:
@@ -69,10 +70,14 @@ class Schedule:
 
 
 class RunningMean:
-    """Exponential moving average of a model's weights and buffers; with decay 0 the weights themselves."""
+    """Exponential moving average of a model's weights and buffers; with decay 0 the weights themselves.
+
+    The decay of step t is at most t / (t + 9), so that the first weights, which are random, are soon forgotten.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
+        self._steps = 0
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
@@ -80,9 +85,11 @@ class RunningMean:
         """Call after each update of the weights."""
         if not self._decay:
             return
+        self._steps += 1
+        new = 1 - min(self._decay, self._steps / (self._steps + 9))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - self._decay)
+                self.weights[name].lerp_(value, new)
             else:
                 self.weights[name].copy_(value)
 
@@ -92,3 +99,11 @@ class RunningMean:
         if self._decay:
             return self.weights
         return {name: value.detach() for name, value in model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {"weights": self.weights, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.weights, self._steps = state["weights"], state["steps"]

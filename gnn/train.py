@@ -71,7 +71,7 @@ def build(spec: TrainSpec) -> Facts:
         "unit": spec.unit,
         "parameters": parameters,
         "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
+        "kept_epoch": progress.kept_epoch,
         "seconds": seconds,
         "structures_per_second": len(data.train) * epochs / seconds,
         "device": device_name(device),

@@ -90,7 +90,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
             _field("edge_source", pa.list_(pa.int32())),
             _field("edge_target", pa.list_(pa.int32())),
             _field("edge_distance", pa.list_(pa.float32()), "Å"),
-            _field("edge_image", pa.list_(pa.int8())),  # 3E, the lattice steps from target's cell to source's
+            _field("edge_image", pa.list_(pa.int16())),  # 3E, the lattice steps from target's cell to source's
             target_field(target),
             SPACEGROUP,
             *_published(splits),

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.errors import InputError
 from storage.program import write_atomically
 
 MANIFEST = "manifest.json"
@@ -144,13 +145,18 @@ class Store(BaseModel):
     def building(self, step: str, key: str) -> Iterator[Path]:
         """The work folder of one artefact, held by one run at a time; what a killed attempt left in it is still there.
 
-        The kernel frees the lock when its holder dies, so nobody waits for a run that is no more.
+        The kernel frees the lock when its holder dies, so nobody waits for a run that is no more. A wrong input leaves
+        nothing that a next attempt could use.
         """
         work = self.root / "work" / f"{step}-{key}"
         work.mkdir(parents=True, exist_ok=True)
         with _locked(work.with_name(f"{work.name}.lock")):
             work.mkdir(exist_ok=True)
-            yield work
+            try:
+                yield work
+            except InputError:
+                shutil.rmtree(work)
+                raise
             shutil.rmtree(work)
 
     def commit(self, recipe: Recipe, output: Path, facts: dict[str, Any], parts: Sequence[Part] = ()) -> Artefact:

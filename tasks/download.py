@@ -5,6 +5,6 @@ from tasks.programs import Program
 
 
 @step(version=1)
-def download(source: str, contents: str, place: Place) -> Made:  # noqa: ARG001  contents and place are in the key's hands
+def download(source: str, contents: str, place: Place) -> Made:  # noqa: ARG001  place says where
     """Every row of the source as one table. `contents` is the digest of what the source holds now."""
-    return Made(program=Program(module="crystals.download", spec={"source": source}))
+    return Made(program=Program(module="crystals.download", spec={"source": source, "contents": contents}))

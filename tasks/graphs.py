@@ -8,7 +8,7 @@ from tasks.caching import Made, Place, Shard, step
 from tasks.programs import Program
 
 
-@step(version=1)
+@step(version=2)
 def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Place) -> Made:
     """The crystal graphs of one shard of structures."""
     path = place.artefacts.folder(structures.step, structures.key) / structures.name

@@ -84,7 +84,7 @@ TRAINING_FACTS = (
     "split_by",
     "parameters",
     "epochs",
-    "best_epoch",
+    "kept_epoch",
     "seconds",
     "structures_per_second",
     "device",

@@ -8,7 +8,7 @@ from tasks.caching import Made, Place, step
 from tasks.programs import Program
 
 
-@step(version=1)
+@step(version=2)
 def train_model(graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, place: Place) -> Made:
     """Weights, learning curve, and predictions for every material, from one training."""
     target = graphs.parameters["target"]

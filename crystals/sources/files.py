@@ -53,21 +53,33 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
-    """All columns, and those that hold numbers: by type in Parquet, by most of their first 200 rows elsewhere."""
+    """All columns, and those that hold numbers: by type in Parquet, elsewhere by most of their first values."""
     if form_of(path) == ".parquet":
         with _translated(path), _parquet_file(path) as file:
             schema = pq.read_schema(file)
         kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
         return schema.names, [f.name for f in schema if any(is_kind(f.type) for is_kind in kinds)]
-    first = list(itertools.islice(rows_of(path), 200))
+    rows = rows_of(path)
+    first = list(itertools.islice(rows, 200))
     names = list(dict.fromkeys(name for row in first for name in row if name != BROKEN_LINE))
-    return names, [name for name in names if _is_numeric([row.get(name) for row in first])]
+    values = {name: [row[name] for row in first if not _is_blank(row.get(name))] for name in names}
+    blank = {name for name in names if not values[name]}
+    for row in itertools.islice(rows, 20_000 if blank else 0):
+        said = {name for name in blank if not _is_blank(row.get(name))}
+        values |= {name: [row[name]] for name in said}
+        blank -= said
+        if not blank:
+            break
+    return names, [name for name in names if _is_numeric(values[name])]
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or value == ""
 
 
 def _is_numeric(values: list[Any]) -> bool:
-    said = [value for value in values if value is not None and value != ""]
     try:
-        return bool(said) and 2 * sum(map(_is_number, said)) > len(said)
+        return 2 * sum(map(_is_number, values)) > len(values)
     except OverflowError:
         return False
 
@@ -98,8 +110,9 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _open(path: Path, mode: str) -> IO[Any]:
-    encoding = None if "b" in mode else "utf-8-sig"
-    return gzip.open(path, mode, encoding=encoding) if path.suffix == ".gz" else path.open(mode, encoding=encoding)  # type: ignore[return-value]
+    # A byte that is no UTF-8 spoils its own cell, not the file.
+    how = {} if "b" in mode else {"encoding": "utf-8-sig", "errors": "replace"}
+    return gzip.open(path, mode, **how) if path.suffix == ".gz" else path.open(mode, **how)  # type: ignore[call-overload,no-any-return]
 
 
 def _csv(path: Path) -> Iterator[dict[str, Any]]:
@@ -133,7 +146,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         file.seek(0)
         if start == b"[":
-            for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
+            for number, row in enumerate(_items(path, "item"), start=1):
                 yield row if isinstance(row, dict) else {BROKEN_LINE: f"item {number} is not an object"}
             return
     names = [str(name) for name in _items(path, "columns.item")]
@@ -147,5 +160,16 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _items(path: Path, prefix: str) -> Iterator[Any]:
+    done = 0
     with _open(path, "rb") as file:
-        yield from ijson.items(file, prefix, use_float=True)
+        try:
+            for item in ijson.items(file, prefix, use_float=True):
+                yield item
+                done += 1
+        except ijson.JSONError:
+            # NaN and Infinity are no JSON, but Python writes them, and reads them: a whole file at a time.
+            file.seek(0)
+            found = json.load(file)
+            for key in prefix.split(".")[:-1]:
+                found = found[key]
+            yield from itertools.islice(found, done, None)

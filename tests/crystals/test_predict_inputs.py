@@ -1,11 +1,29 @@
 """Inputs of a prediction: in their order, with a reason for each that is refused."""
 
+import gzip
+
 import pyarrow.parquet as pq
 from ase.build import bulk
 from ase.io import write
 
 from crystals.config import GraphConfig
 from crystals.predict_inputs import InputsSpec, build
+
+
+def test_packed_files_are_read_and_a_table_that_cannot_be_is_refused_alone(tmp_path):
+    write(tmp_path / "plain.cif", bulk("Cu"))
+    (tmp_path / "a.cif.gz").write_bytes(gzip.compress((tmp_path / "plain.cif").read_bytes()))
+    (tmp_path / "torn.cif.gz").write_bytes(b"no gzip")
+    (tmp_path / "t.parquet").write_bytes(b"no parquet")
+    out = tmp_path / "out"
+    out.mkdir()
+    files = [tmp_path / name for name in ("t.parquet", "a.cif.gz", "torn.cif.gz")]
+    assert build(InputsSpec(output=out, scratch=tmp_path, files=files, config=GraphConfig())) == {
+        "rows": 3,
+        "refused": 2,
+    }
+    rows = pq.read_table(out / "inputs.parquet").to_pylist()
+    assert [row["formula"] for row in rows] == ["", "Cu", ""]
 
 
 def test_files_folders_and_tables_in_the_order_given(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,6 +149,28 @@ def test_a_target_that_is_not_there_is_told_with_those_that_are(tmp_path):
     assert check_source(str(path), None).target == "gap"
 
 
+def test_a_target_whose_first_values_are_missing_is_found(tmp_path):
+    path = tmp_path / "t.jsonl"
+    rows = [{"gap": None if n < 300 else 1.0, "note": "none", **ARRAYS} for n in range(302)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert opened(str(path)).targets() == ["gap"]
+
+
+def test_nan_as_python_writes_it_is_a_value_that_is_not_finite(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{"gap": value, **ARRAYS} for value in (1.0, math.nan, 3.0)]))
+    assert [row["gap"] for row in read(path)] == [1.0, pytest.approx(math.nan, nan_ok=True), 3.0]
+
+
+def test_a_byte_that_is_no_utf8_spoils_no_other_row(tmp_path):
+    path = tmp_path / "t.jsonl"
+    rows = [{"material_id": name, "gap": 1.0, **ARRAYS} for name in ("a", "Br?hler", "c")]
+    path.write_bytes("\n".join(map(json.dumps, rows)).encode().replace(b"?", b"\xf6"))
+    found = read(path)
+    assert all(map(is_salt, found))
+    assert [row["material_id"] for row in found] == ["a", "Br\ufffdhler", "c"]
+
+
 def test_published_splits_speak_one_language(tmp_path):
     path = tmp_path / "t.jsonl"
     rows = [{"gap": 1.0, **ARRAYS, "split": s, "test_fold": n} for n, s in enumerate(["train", "val", "Test", None])]
@@ -164,11 +187,19 @@ def test_a_source_by_name_gives_the_same_bytes_twice(tmp_path, name, monkeypatch
     made = []
     for attempt in ("one", "two"):
         (tmp_path / attempt).mkdir()
-        spec = download.DownloadSpec(output=tmp_path / attempt, scratch=tmp_path, source=name)
+        contents = opened(name).contents()
+        spec = download.DownloadSpec(output=tmp_path / attempt, scratch=tmp_path, source=name, contents=contents)
         facts = download.build(spec)
         assert facts["note"]
         made.append((tmp_path / attempt / "structures.parquet").read_bytes())
     assert made[0] == made[1]
+
+
+def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path):
+    path = written(tmp_path, "arrays .csv")
+    spec = download.DownloadSpec(output=tmp_path, scratch=tmp_path, source=str(path), contents="what it was")
+    with pytest.raises(InputError, match="changed while it was read"):
+        download.build(spec)
 
 
 def test_alloys_of_one_element_in_its_own_crystal_have_no_formation_energy():

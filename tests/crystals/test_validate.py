@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crystals import download, validate
 from crystals.config import ChecksConfig
 from storage.errors import InputError
+from storage.store import digest_of_file
 
 GOOD = {
     "lattice": [4.0, 0, 0, 0, 4.0, 0, 0, 0, 4.0],
@@ -48,7 +49,9 @@ def run(rows: list[dict], folder, checks: ChecksConfig) -> tuple[dict, pa.Table,
     folder.mkdir(exist_ok=True)
     table = folder / "rows.jsonl"
     table.write_text("\n".join(json.dumps(row) for row in rows))
-    down = download.DownloadSpec(output=folder / "down", scratch=folder / "scratch", source=str(table))
+    down = download.DownloadSpec(
+        output=folder / "down", scratch=folder / "scratch", source=str(table), contents=digest_of_file(table)
+    )
     for made in (down.output, down.scratch, folder / "out"):
         made.mkdir(exist_ok=True)
     download.build(down)
@@ -106,7 +109,8 @@ def test_a_line_that_is_no_json_is_a_rejection(tmp_path):
     folder.mkdir()
     good = "\n".join(json.dumps(row) for row in named([GOOD]))
     (folder / "rows.jsonl").write_text(good + "\n{broken\n")
-    spec = download.DownloadSpec(output=folder, scratch=folder, source=str(folder / "rows.jsonl"))
+    table = folder / "rows.jsonl"
+    spec = download.DownloadSpec(output=folder, scratch=folder, source=str(table), contents=digest_of_file(table))
     assert download.build(spec)["unreadable"] == 1
 
 

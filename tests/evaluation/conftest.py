@@ -79,7 +79,7 @@ def about(**told: Any) -> dict[str, Any]:
         "configuration": {"train": {"epochs": 30, "threshold": 0.0}, "graphs": {"cutoff": 8.0}},
         "parameters": 76225,
         "epochs": 30,
-        "best_epoch": 30,
+        "kept_epoch": 30,
         "seconds": 12.3,
         "structures_per_second": 1234.5,
         "device": "cpu",

@@ -146,7 +146,7 @@ def test_unusual_runs_have_a_page(make_run, table, columns, task):
     if task == "classification":
         target = (np.array(columns.get("target", table(100)["target"])) > 0).astype(float)
         rows = {**columns, "target": target, "predicted": np.linspace(0, 1, 100)}
-    run = make_run(table(100, **rows), task=task, epochs=1, best_epoch=1)
+    run = make_run(table(100, **rows), task=task, epochs=1, kept_epoch=1)
     assert "nan" not in Reader(run.page).text.lower().replace("nand", "")
     assert "NaN" not in re.sub(r"NaN\(", "", "".join(re.findall(r' d="([^"]*)"', run.page)))
     assert "None" not in run.page

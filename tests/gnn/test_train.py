@@ -95,11 +95,16 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best_weight
     run = spec(epochs=200, patience=3, schedule="none", learning_rate=0.5, optimizer="adam", loss="mse")
     facts = train.build(run)
     rows = history(run)
-    assert len(rows) == facts["best_epoch"] + 3 < 200
+    assert len(rows) == facts["kept_epoch"] + 3 < 200
     best = min(row["validation_mae"] for row in rows)
     table = pq.read_table(run.output / "predictions.parquet").to_pandas()
     kept = table[table["split"] == "validation"]
     assert (kept["predicted"] - kept["target"]).abs().mean() == pytest.approx(best, rel=1e-5)
+
+
+def test_where_the_schedule_ends_near_zero_the_last_weights_are_kept(spec):
+    kept = {keep: train.build(spec(keep, epochs=4, keep=keep, seed=1))["kept_epoch"] for keep in ("auto", "last")}
+    assert kept == {"auto": 4, "last": 4}
 
 
 def test_schedules_move_the_learning_rate_as_they_are_named(spec):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.errors import InputError
 from storage.store import MANIFEST, Artefact, Part, Recipe, Store
 
 RECIPE = Recipe(step="step", version=1, parameters={"a": 1}, inputs={"table": "abc"})
@@ -126,6 +127,17 @@ def test_nobody_waits_for_a_run_that_was_killed_and_its_work_is_still_there(stor
     assert subprocess.run([sys.executable, "-c", code, str(store.root)], check=False).returncode == -9
     with store.building("step", "k") as work:
         assert (work / "checkpoint").read_text() == "epoch 3"
+
+
+def test_a_wrong_input_leaves_no_work_behind(store):
+    def refuse() -> None:
+        with store.building("step", "k") as work:
+            (work / "half").write_text("written")
+            raise InputError("no such column")
+
+    with pytest.raises(InputError):
+        refuse()
+    assert not list((store.root / "work").iterdir())
 
 
 def test_artefacts_of_a_step_are_listed_newest_first(store):

@@ -7,6 +7,7 @@ import sys
 
 from crystals.sources.opening import check_source
 from flows.config import RetrainConfig
+from flows.lifeline import STARTED_BY
 from flows.show import result
 from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
@@ -26,6 +27,7 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     if "PREFECT_API_URL" not in os.environ:
         # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
+        os.environ[STARTED_BY] = str(os.getpid())
     from prefect.client.schemas.objects import State
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):

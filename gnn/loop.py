@@ -92,7 +92,8 @@ def fit(
             checkpoint,
         )
         seconds = time.perf_counter() - began
-        tell({"epoch": progress.epoch, "epochs": config.epochs, **row, "seconds": round(seconds, 3)})
+        readable = {name: float(f"{row[name]:.6g}") for name in row if name != "epoch"}
+        tell({"epoch": progress.epoch, "epochs": config.epochs, **readable, "seconds": round(seconds, 3)})
     return kept, progress, resumed_from
 
 

@@ -133,6 +133,22 @@ def test_killed_training_goes_on_and_ends_with_the_same_model(cgcnn, environment
         assert one == other, name
 
 
+def test_a_killed_run_leaves_no_server_behind(environment, crystals, small, tmp_path):
+    alone = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
+    command = ["retrain", "--source", str(crystals), "--store", str(tmp_path / "store"), *small]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command, "--set=train.epochs=1000"],
+        env={**alone, "PREFECT_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not (line := process.stdout.readline()).startswith("{"):
+        assert line, "ended before it trained"
+    process.kill()
+    process.communicate(timeout=30)  # until everybody who could write there is gone
+
+
 def test_a_killed_shard_is_retried_and_the_flow_goes_on(environment, crystals, small, tmp_path):
     """The first child of the graph step dies as the kernel's memory killer would have it; its task tries again."""
     mark = tmp_path / "killed"

@@ -26,10 +26,10 @@ from tasks.validate import validate
 
 
 def run_name() -> str:
-    """Source, target and day, as the UI lists runs."""
+    """Source, target (where it was said) and day, as the UI lists runs."""
     told = flow_run.parameters
-    source = Path(str(told["source"])).name
-    return f"{source} {told['target'] or 'its only target'} {datetime.now(UTC):%Y-%m-%d}"
+    words = [Path(str(told["source"])).name, told["target"], f"{datetime.now(UTC):%Y-%m-%d}"]
+    return " ".join(word for word in words if word)
 
 
 @flow(

@@ -144,7 +144,7 @@ def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tup
 def line_of(artefact: Artefact) -> str:
     """One line for the log: which artefact, and the numbers its program told."""
     numbers = [f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in artefact.facts.items() if _plain(v)]
-    return f"{artefact.step} {artefact.key[:8]}: {', '.join(numbers)}"
+    return f"{artefact.step} {artefact.key[:8]}: {', '.join(numbers)}".removesuffix(": ")
 
 
 def _plain(value: Any) -> bool:

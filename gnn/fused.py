@@ -15,12 +15,11 @@ import torch
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
-from gnn.segments import Segments
+from gnn.segments import PIECES, Segments
 
 REACH = 5.5
 UNROLLED = 4  # centres a round of the inner loop takes
 KEPT = 8  # arrays whose memory waits to be used again
-PIECES = 8  # of a batch; fixed, so that the order of every sum is the same with any number of threads
 
 compiled: Any = numba.njit(
     fastmath={"contract", "reassoc", "nsz", "arcp"}, parallel=True, error_model="numpy", cache=True
@@ -109,8 +108,8 @@ def _by_centre(weight: Tensor, edge: Near) -> np.ndarray:
 
 def _edges(edge: Near, segments: Segments) -> tuple[np.ndarray, ...]:
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    pieces = np.array(segments.pieces(PIECES))
-    return pieces, segments.start.numpy(), segments.source.numpy(), edge.first.numpy(), edge.values.numpy()
+    arrays = (segments.pieces, segments.start, segments.source, edge.first, edge.values)
+    return tuple(array.numpy() for array in arrays)
 
 
 def _fitted(function: Any, low: float, high: float, degree: int) -> tuple[np.float32, ...]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PIECES = 8  # fixed, so that the order of every sum is the same with any number of threads
+
 
 class _AddNodes(torch.autograd.Function):
     """edge + nodes[2 target] + nodes[2 source + 1] in one pass; the gradient of `nodes` is a sum over edges."""
@@ -52,13 +54,14 @@ class Segments:
         """(N + 1,) the first edge of each target."""
         return _starts(self.target, self.atoms)
 
-    def pieces(self, count: int) -> list[int]:
-        """Atoms between which the graph falls into at most `count` pieces of about as many edges."""
+    @cached_property
+    def pieces(self) -> Tensor:
+        """(at most PIECES + 1,) atoms between which the graph falls into parts of about as many edges."""
         crystals = torch.tensor([0, self.atoms]) if self.ptr is None else self.ptr
         before = self.start[crystals]
-        wanted = torch.arange(count + 1) * len(self.target) / count
-        found: list[int] = crystals[torch.searchsorted(before, wanted.long())].unique().tolist()
-        return found
+        wanted = torch.arange(PIECES) * len(self.target) // PIECES
+        bounds: Tensor = torch.cat([crystals[torch.searchsorted(before, wanted)], crystals[-1:]]).unique()
+        return bounds
 
     @cached_property
     def ends(self) -> Tensor:

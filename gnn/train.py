@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -87,6 +88,10 @@ def chosen_device(wanted: str) -> torch.device:
         raise InputError(f"device {wanted}: this machine has no CUDA device; allowed are auto and cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        # Sums in one order always: a resumed training ends as an undisturbed one. cuBLAS reads this when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     # Gaussians far from their centre are denormal numbers, on which an x86 core multiplies several times slower.
     # Threads inherit this, so it has to stand before the first parallel operation.
     torch.set_flush_denormal(True)

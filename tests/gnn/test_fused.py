@@ -58,6 +58,16 @@ def test_it_is_the_sum_of_its_messages(seed, shape, features, basis, normalizati
         torch.testing.assert_close(one, other, rtol=1e-3, atol=3e-4)
 
 
+def test_atoms_without_edges_have_sums_of_zero():
+    edge = GaussianBasis(0.0, 8.0, 0.2).near(torch.tensor([2.0]))
+    for place in (0, 2, 4):  # the one edge joins the atom to itself; the other four are alone
+        alone = torch.arange(5) != place
+        segments = Segments(torch.tensor([place]), torch.tensor([place]), 5, torch.arange(6))
+        summed = gated_sum(torch.randn(5, 2, 8), torch.randn(8, 41), edge, segments)
+        assert (summed[alone] == 0).all()
+        assert (summed[place] > 0).all()
+
+
 def test_large_numbers_neither_overflow_nor_vanish():
     batch = random_batch(0, 2, 3, 20)
     layer = CGConv(4, 41, normalization="none")

@@ -28,7 +28,10 @@ def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
     for name in NAMES:
         if name not in splits:
             count = len(splits)
-            raise InputError(f"split: no {name} rows among {count:,} ({told}); choose another seed or larger shares")
+            hint = "choose another split.seed or larger shares"
+            if column is not None:
+                hint = f"{column} says {_some(table[column].to_pylist())}; split.published=false draws a split by hash"
+            raise InputError(f"split: no {name} rows among {count:,} ({told}); {hint}")
     return splits, told
 
 
@@ -68,6 +71,11 @@ def _published(values: list[str | None], groups: list[str], column: str, config:
         ]
         told += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
     return [value if value in NAMES else UNUSED for value in values], told
+
+
+def _some(values: list[str | None]) -> str:
+    said = sorted({str(value) for value in values})
+    return ", ".join(said[:5]) + (", …" if len(said) > 5 else "")
 
 
 def _drawn(group: str, config: SplitConfig) -> str:

@@ -61,7 +61,7 @@ def test_rock_salt_shells(named):
     assert counts.tolist() == [6, 12, 8, 6, 24, 24, 12]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(crystals())
 def test_agrees_with_a_second_library(crystal):
     ours = find_neighbors(crystal, ALL)
@@ -76,7 +76,7 @@ def test_agrees_with_a_second_library(crystal):
     np.testing.assert_allclose(np.sort(ours.distance[keep]), np.sort(distance[near]), atol=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals())
 def test_every_edge_has_its_mirror(crystal):
     edges = find_neighbors(crystal, ALL)
@@ -86,7 +86,7 @@ def test_every_edge_has_its_mirror(crystal):
     assert there == back
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals())
 def test_fewer_neighbours_are_a_filter_of_more(crystal):
     few, more = shells(crystal, NEAREST), shells(crystal, GraphConfig(max_neighbors=24))
@@ -95,7 +95,7 @@ def test_fewer_neighbours_are_a_filter_of_more(crystal):
         assert len(less) == len(all_of_them) or all_of_them[len(less)] > less[11] + 1e-4
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals(), st.randoms())
 def test_order_of_atoms_does_not_matter(crystal, random):
     order = list(range(len(crystal)))
@@ -105,7 +105,7 @@ def test_order_of_atoms_does_not_matter(crystal, random):
         np.testing.assert_allclose(distances, shells(crystal, NEAREST)[atom], atol=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals(), st.integers(0, 2**32))
 def test_place_and_direction_do_not_matter(crystal, seed):
     chance = np.random.default_rng(seed)
@@ -117,7 +117,7 @@ def test_place_and_direction_do_not_matter(crystal, seed):
         assert abs(len(one) - len(two)) == 0 or max(one[near:], default=5.0) > 5.0 - 1e-6
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(crystals(), st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 2)), st.sampled_from([1, 5, 12]))
 def test_a_supercell_has_the_same_shells(crystal, times, wanted):
     """Whatever the cell, an atom and its copies have the same distances: the last shell is never cut."""
@@ -159,7 +159,7 @@ def test_neither_cutoff_nor_number_is_refused():
         GraphConfig(cutoff=None, max_neighbors=None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals())
 def test_shortest_distance_is_the_nearest_neighbours(crystal):
     nearest = min(float(d[0]) for d in shells(crystal, GraphConfig(cutoff=None, max_neighbors=1)))

@@ -82,7 +82,7 @@ def test_each_fault_has_its_rule_and_a_message(tmp_path, fault):
     assert len(rejected["message"][0].as_py()) > 10
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from([None, *BAD]), min_size=1, max_size=30))
 def test_rows_in_are_accepted_plus_rejected(tmp_path_factory, faults):
     rows = named([GOOD, *(GOOD | (BAD[fault][0] if fault else {}) for fault in faults)])

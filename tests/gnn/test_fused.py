@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gnn.batches import Batch
@@ -38,7 +38,6 @@ def outcome(layer: CGConv, atom: torch.Tensor, edge, segments: Segments) -> list
     return [out.detach(), atom.grad, *(p.grad.clone() for p in layer.parameters())]
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     seed=st.integers(0, 1000),
     shape=st.tuples(st.integers(1, 12), st.integers(1, 5), st.integers(1, 30)),

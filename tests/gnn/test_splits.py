@@ -78,3 +78,8 @@ def test_published_splits_can_be_left_aside():
 def test_a_fold_that_is_not_there_is_refused():
     with pytest.raises(InputError, match=r"split\.fold 7: some_fold has 0, 1"):
         assign(table(MANY[:2], some_fold=["0", "1"]), SplitConfig(fold=7))
+
+
+def test_a_published_split_in_other_words_is_told_with_what_it_says():
+    with pytest.raises(InputError, match=r"no train rows .*; split says fit, hold; split\.published=false draws"):
+        assign(table(MANY, split=["fit", "hold"] * 200), SplitConfig())

@@ -1,6 +1,6 @@
 """One training epoch against the textbook's own model, loader and loop: same edges, sizes, batches, threads.
 
-`python benchmarks/epoch.py [--structures 320] [--atoms 60] [--rounds 3] [--threads 2]` prints the ratio of the two
+`python benchmarks/epoch.py [--structures 320] [--atoms 60] [--rounds 5] [--threads 2]` prints the ratio of the two
 times, taken in turns in one run after a first epoch of each that does not count, and how far the predictions of both
 are apart with the same weights.
 """
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--structures", type=int, default=320)
     parser.add_argument("--atoms", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

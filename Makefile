@@ -22,7 +22,7 @@ retrain: install  ## the main job on the embedded alloys
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there
 	$(MAKE) lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: dev
 	$(BIN)/ruff check .

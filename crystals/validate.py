@@ -20,6 +20,8 @@ from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
 
+NOT_COMPUTED = "not_computed"
+
 
 class ValidateSpec(Spec):
     """The structures table, the column to learn, the bounds."""
@@ -32,12 +34,14 @@ class ValidateSpec(Spec):
 def build(spec: ValidateSpec) -> Facts:
     """Write structures-NNN.parquet, rejected.parquet and conflicts.parquet. Rows in = accepted + rejected.
 
-    Raises InputError with the counts by rule when more than `checks.max_rejected` of the rows are rejected.
+    Raises InputError with the counts by rule when more than `checks.max_rejected` of the rows are rejected. Where a
+    property is known of a part of the materials only, those without it are no fault of the source: they do not count.
     """
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
     rows = source.metadata.num_rows
-    examination = Examination(spec.target, spec.checks)
+    partial = schemas.is_partial(source.schema_arrow.field(spec.target))
+    examination = Examination(spec.target, spec.checks, partial=partial)
     schema = schemas.accepted(source.schema_arrow, spec.target)
     accepted_file = spec.scratch / "accepted.arrow"
     with pa.OSFile(str(accepted_file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -69,16 +73,18 @@ def build(spec: ValidateSpec) -> Facts:
 class Examination:
     """Asks the rules about one row after the other, and remembers what was rejected and which ids were seen."""
 
-    def __init__(self, target: str, checks: ChecksConfig) -> None:
+    def __init__(self, target: str, checks: ChecksConfig, *, partial: bool) -> None:
         self.rejected: list[tuple[str, str, str]] = []
         self.seen: dict[str, Seen] = {}
-        self._target, self._checks = target, checks
+        self._target, self._checks, self._partial = target, checks, partial
 
     def accepts(self, row: dict[str, object], crystal: Crystal | None) -> bool:
         """Whether the row can be learned from; if not, it is in `rejected` with rule and message."""
         name, value = str(row[schemas.MATERIAL_ID]), row[self._target]
         if crystal is None:
             fault: tuple[str, str] | None = str(row["fault_rule"]), str(row["fault_message"])
+        elif value is None and self._partial:
+            fault = NOT_COMPUTED, f"has no {self._target}"
         elif name in self.seen:
             fault = "unique", "another row has this material_id; the first is kept"
         else:
@@ -108,10 +114,13 @@ def _write_shards(accepted: pa.Table, count: int, folder: Path) -> int:
 
 
 def _stop_if_too_many(rows: int, by_rule: dict[str, int], allowed: float) -> None:
-    rejected = sum(by_rule.values())
-    if rejected > allowed * rows or rejected == rows:
+    without = by_rule.get(NOT_COMPUTED, 0)
+    rejected, offered = sum(by_rule.values()) - without, rows - without
+    if not offered:
+        raise InputError(f"none of {rows:,} rows has a value of the target")
+    if rejected > allowed * offered or rejected == offered:
         raise InputError(
-            f"{rejected:,} of {rows:,} rows were rejected, more than checks.max_rejected={allowed:g} allows: "
+            f"{rejected:,} of {offered:,} rows were rejected, more than checks.max_rejected={allowed:g} allows: "
             + _counted(by_rule)
         )
 

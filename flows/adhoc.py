@@ -19,7 +19,7 @@ def retrain_here(config: RetrainConfig) -> list[str]:
 
     A source that does not exist is told before Prefect starts anything.
     """
-    check_source(config.source, config.target)
+    check_source(config.source, config.target, config.materials_project)
     signal.signal(signal.SIGTERM, _leave)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")

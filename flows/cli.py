@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   cgcnn retrain                                             the embedded alloys, about two minutes
   cgcnn retrain --source table.parquet --target band_gap_ev
   cgcnn retrain --source cifs/ --config cogn --set train.epochs=50
+  cgcnn retrain --source materials-project --target band_gap --set materials_project.elements=[O]
   cgcnn predict --model latest POSCAR more_cifs/ --output predictions.csv
   cgcnn show
 """
@@ -73,10 +74,15 @@ def parser() -> OneLineParser:
         formatter_class=plain,
         allow_abbrev=False,
     )
-    retrain.add_argument("--source", help="alloys (default), a table, or a folder of CIF files with id_prop.csv")
+    retrain.add_argument("--source", help="alloys (default), materials-project, a table, or a folder of CIF files")
     retrain.add_argument("--target", help="column to learn; may be left out where there is only one")
     retrain.add_argument("--store", help="folder that keeps every step's result (default: store)")
-    retrain.add_argument("--config", help="chapter, cogn, or a YAML file with the keys below")
+    retrain.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        help="chapter, chapter-query, cogn, or a YAML file with the keys below; may be repeated",
+    )
     retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
     retrain.set_defaults(run=run_retrain)
 
@@ -103,7 +109,7 @@ def _described_keys() -> str:
     lines = ["keys for --set and YAML files, with their defaults:"]
     for key, field in keys().items():
         default = "null" if field.default is None else str(field.default)
-        lines.append(f"  {key:24} {default:10} {field.description}")
+        lines.append(f"  {key:36} {default:10} {field.description}")
     return "\n".join(lines)
 
 
@@ -112,8 +118,7 @@ def run_retrain(options: argparse.Namespace) -> None:
     given = {
         name: getattr(options, name) for name in ("source", "target", "store") if getattr(options, name) is not None
     }
-    layers = [preset_or_file(options.config)] if options.config else []
-    config = configured([*layers, given, *map(assignment, options.set)])
+    config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
     from flows.adhoc import retrain_here  # imports Prefect, which takes seconds
 
     print("\n".join(retrain_here(config)))

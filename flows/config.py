@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crystals.config import ChecksConfig, GraphConfig
+from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
@@ -19,10 +19,13 @@ class RetrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    source: str = Field("alloys", description="alloys, a table of structures, or a folder of CIF files.")
+    source: str = Field(
+        "alloys", description="alloys, materials-project, a table of structures, or a folder of CIF files."
+    )
     target: str | None = Field(None, description="The column to learn; null takes it where there is only one.")
     store: Path = Field(Path("store"), description="The folder that keeps every step's result.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")
+    materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
     checks: ChecksConfig = ChecksConfig()
     graphs: GraphConfig = GraphConfig()
     split: SplitConfig = SplitConfig()
@@ -102,12 +105,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))  # nor the types of a union
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']}, got {fault['input']!r}"
+        message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+        return f"{where}: {message}, got {fault['input']!r}"
     known = [*keys(), *RetrainConfig.model_fields]
-    near = difflib.get_close_matches(where, known, n=1)
+    near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)
     group = where.rpartition(".")[0]
     allowed = [key for key in known if key.rpartition(".")[0] == group]
-    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(dict.fromkeys(allowed))}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(dict.fromkeys(allowed))}"
     return f"{where}: no such key; {hint}"

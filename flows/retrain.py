@@ -10,14 +10,14 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from crystals.config import ChecksConfig, GraphConfig
-from crystals.sources.opening import check_source
+from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.store import Artefact
 from tasks.caching import Place
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
+from tasks.look import look
 from tasks.programs import end_all
 from tasks.promote import promote
 from tasks.report import report
@@ -40,10 +40,13 @@ def run_name() -> str:
     on_crashed=[lambda *_: end_all()],
 )
 def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
-    source: Annotated[str, Field(description="alloys, a table of structures, or a folder of CIF files.")] = "alloys",
+    source: Annotated[
+        str, Field(description="alloys, materials-project, a table of structures, or a folder of CIF files.")
+    ] = "alloys",
     target: Annotated[str | None, Field(description="The column to learn; null where there is only one.")] = None,
     store: Annotated[Path, Field(description="The folder that keeps every step's result.")] = Path("store"),
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="cpu, cuda or auto.")] = "auto",
+    materials_project: MaterialsProjectQuery = MaterialsProjectQuery(),
     checks: ChecksConfig = ChecksConfig(),
     graphs: GraphConfig = GraphConfig(),
     split: SplitConfig = SplitConfig(),
@@ -52,8 +55,8 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
 ) -> Artefact:
     """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
     place = Place(store=store, device=device)
-    origin = check_source(source, target)
-    downloaded = download(origin.source, origin.contents, place)
+    origin = look(source, target, materials_project)
+    downloaded = download(origin.source, origin.contents, origin.query, origin.version, place)
     structures = validate(downloaded, origin.target, checks, place)
     built = build_graphs(structures, origin.target, graphs, place)
     trained = train_model(built, model, train, split, place)

@@ -25,6 +25,8 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 ENDS_WITH_PARENT = "CGCNN_ENDS_WITH_PARENT"  # set by who holds the other end of the program's standard input
 
+PROGRESS = "progress"  # the first key of a line that tells how far a program is
+
 Facts = dict[str, Any]
 
 
@@ -68,6 +70,11 @@ def _end_with_parent() -> None:
     """A parent that was killed cannot end its children; its end of the pipe closes all the same."""
     os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would break the interpreter's exit
     os.killpg(0, signal.SIGKILL)
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Tell who follows the program how far it is: a line of JSON on the standard output."""
+    print(json.dumps({PROGRESS: what, "done": done, "total": total}), flush=True)
 
 
 def stop(message: str, code: int) -> None:

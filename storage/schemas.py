@@ -23,7 +23,17 @@ UNIT_OF_ENDING = {
     "_ev": "eV",
     "_k": "K",
 }
-UNIT_OF_NAME = {"band_gap": "eV", "energy_above_hull": "eV/atom", "k_vrh": "GPa", "g_vrh": "GPa"}
+UNIT_OF_NAME = {
+    "band_gap": "eV",
+    "efermi": "eV",
+    "energy_above_hull": "eV/atom",
+    "k_vrh": "GPa",
+    "g_vrh": "GPa",
+    "e_ij_max": "C/m²",
+    "total_magnetization": "μB",
+    "total_magnetization_normalized_vol": "μB/Å³",
+    "density": "g/cm³",
+}
 
 
 def unit_of(target: str) -> str:
@@ -59,6 +69,15 @@ FAULT = (
 )
 
 
+LAST_UPDATED = "last_updated"
+FUNCTIONAL = "functional"
+PROVENANCE = (
+    _field(LAST_UPDATED, pa.string(), nullable=True),  # as the database writes it
+    _field(FUNCTIONAL, pa.string(), nullable=True),  # GGA, GGA+U, R2SCAN; null where not known
+)
+PARTIAL = "partial"  # in a target's metadata
+
+
 def split_columns(names: list[str]) -> list[str]:
     """The columns by which a source publishes its splits: `split`, `split_…` (train, val, test), `…_fold` (0, 1, …)."""
     return [n for n in names if n == "split" or n.startswith("split_") or n == "fold" or n.endswith("_fold")]
@@ -70,6 +89,20 @@ def structures(targets: list[str], splits: list[str]) -> pa.Schema:
     `splits` are the source's own split columns, kept as text: train, validation, test, or the number of a fold.
     """
     return pa.schema([*IDENTITY, *CRYSTAL, *map(target_field, targets), SPACEGROUP, *_published(splits), *FAULT])
+
+
+def database(targets: list[str]) -> pa.Schema:
+    """A structures table of a database where a material has some of the properties: an absent value is no fault.
+
+    What the database knows of a row comes with it: the stamp of its last change, and the functional of its energy.
+    """
+    partial = [field.with_metadata({**(field.metadata or {}), PARTIAL: "true"}) for field in map(target_field, targets)]
+    return pa.schema([*IDENTITY, *CRYSTAL, *partial, SPACEGROUP, *PROVENANCE, *FAULT])
+
+
+def is_partial(field: pa.Field) -> bool:
+    """Whether a target's values may be absent without that being a fault of the rows."""
+    return PARTIAL.encode() in (field.metadata or {})
 
 
 def accepted(source: pa.Schema, target: str) -> pa.Schema:

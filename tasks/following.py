@@ -1,4 +1,4 @@
-"""What a person sees of a running program: its log lines, and for a training one bar or one JSON line an epoch."""
+"""What a person sees of a running program: its log lines, and how far it is as a bar, as lines, and in the UI."""
 
 import json
 import logging
@@ -12,58 +12,70 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging.handlers import APILogHandler
 from tqdm import tqdm
 
+from storage.program import PROGRESS
+
 
 def follower(step: str) -> Callable[[str], None]:
-    """What is done with each line of a step's program: log it, or show it as progress if it tells an epoch."""
+    """What is done with each line of a step's program: log it, or show it as progress if it tells any."""
     logger = get_run_logger()
-    progress = EpochProgress(step)
+    shown: dict[str, Progress] = {}
 
     def follow(line: str) -> None:
-        record = _epoch_of(line)
+        record = _record_of(line)
         if record is None:
             logger.info("%s", line)
+        elif "epoch" in record:
+            of_epochs = shown.setdefault("epoch", Progress(step, "epoch", key="training", told="Epochs trained"))
+            of_epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']}")
         else:
-            progress.show(record, line)
+            what = record[PROGRESS]
+            of_what = shown.setdefault(what, Progress(step, what, key=step, told=f"{what.capitalize()} of this step"))
+            of_what.move(record["done"], record["total"])
 
     return follow
 
 
-def _epoch_of(line: str) -> dict[str, Any] | None:
-    if not line.startswith('{"epoch":'):
-        return None
-    return dict(json.loads(line))
+def _record_of(line: str) -> dict[str, Any] | None:
+    return dict(json.loads(line)) if line.startswith(('{"epoch":', f'{{"{PROGRESS}":')) else None
 
 
-class EpochProgress:
-    """A bar in a terminal, the program's own JSON line elsewhere, and a progress artifact in the UI."""
+class Progress:
+    """A bar in a terminal, lines elsewhere, and a progress artifact in the UI."""
 
-    def __init__(self, step: str) -> None:
-        self._step = step
+    def __init__(self, step: str, unit: str, *, key: str, told: str) -> None:
+        self._step, self._unit, self._key, self._told = step, unit, key, told
         self._bar: tqdm[Any] | None = None
         self._artifact: UUID | None = None
+        self._tenths = 0
 
-    def show(self, record: dict[str, Any], line: str) -> None:
-        """Move on to the epoch that `record` tells."""
-        done, total = record["epoch"], record["epochs"]
+    def move(self, done: int, total: int, line: str | None = None, beside: str = "") -> None:
+        """Move on. Outside a terminal `line` is printed as it is; without one, every tenth of the way is logged."""
         if sys.stderr.isatty():
-            self._bar = self._bar or tqdm(total=total, desc=self._step, unit="epoch")
-            self._bar.set_postfix_str(f"validation MAE {record['validation_mae']}")
+            self._bar = self._bar or tqdm(total=total, desc=self._step, unit=self._unit)
+            self._bar.set_postfix_str(beside)
             self._bar.update(done - self._bar.n)
             if done == total:
                 self._bar.close()
-        else:
+        elif line is not None:
             print(line, flush=True)
-        _ui_log().info("%s", line)
-        percent = 100.0 * done / total
+        if line is not None:
+            _ui_log().info("%s", line)
+        elif 10 * done // total > self._tenths:
+            self._tenths = 10 * done // total
+            logger = _ui_log() if sys.stderr.isatty() else get_run_logger()
+            logger.info("%s of %s %s", f"{done:,}", f"{total:,}", self._unit)
+        self._tell_ui(100.0 * done / total)
+
+    def _tell_ui(self, percent: float) -> None:
         if self._artifact is None:
-            self._artifact = _created(percent)
+            self._artifact = _created(percent, self._key, self._told)
         else:
             update_progress_artifact(self._artifact, progress=percent)
 
 
 def _ui_log() -> logging.Logger:
     """A logger that writes to the server alone: on the console the bar, or the bare line, is enough."""
-    log = logging.getLogger("cgcnn.epochs")
+    log = logging.getLogger("cgcnn.progress")
     if not log.handlers:
         log.addHandler(APILogHandler())
         log.setLevel(logging.INFO)
@@ -71,8 +83,8 @@ def _ui_log() -> logging.Logger:
     return log
 
 
-def _created(percent: float) -> UUID:
-    made = create_progress_artifact(progress=percent, key="training", description="Epochs trained")
+def _created(percent: float, key: str, told: str) -> UUID:
+    made = create_progress_artifact(progress=percent, key=key, description=told)
     if not isinstance(made, UUID):
         raise TypeError("create_progress_artifact is awaited only in an async task")
     return made

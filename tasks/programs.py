@@ -16,7 +16,7 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 from pydantic_core import to_json
 
 from storage.errors import InputError, WorldError
@@ -30,12 +30,22 @@ _running: set[subprocess.Popen[str]] = set()
 
 
 class Program(BaseModel):
-    """A module to run with `python -m`, and the fields of its spec other than `output` and `scratch`."""
+    """A module to run with `python -m`, and the fields of its spec other than `output` and `scratch`.
+
+    `secrets` go into the program's environment, and out of every line that it prints.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     module: str
     spec: dict[str, Any]
+    secrets: dict[str, SecretStr] = {}
+
+    def without_secrets(self, line: str) -> str:
+        """A line of the program's, with *** where a secret was."""
+        for secret in self.secrets.values():
+            line = line.replace(secret.get_secret_value(), "***")
+        return line
 
 
 class ProgramFailed(Exception):
@@ -52,18 +62,18 @@ def run_program(program: Program, work: Path, follow: Callable[[str], None]) -> 
     shutil.rmtree(output, ignore_errors=True)
     spec.write_bytes(to_json({**program.spec, "output": output.absolute(), "scratch": scratch.absolute()}))
     said: deque[str] = deque(maxlen=30)
-    with _started(program.module, spec) as child:
+    with _started(program, spec) as child:
         listener = threading.Thread(target=said.extend, args=[child.stderr], daemon=True)
         listener.start()
         try:
             for line in child.stdout or ():
-                follow(line.rstrip("\n"))
+                follow(program.without_secrets(line.rstrip("\n")))
             code = child.wait()
         finally:
             _end(child)
             _running.discard(child)
             listener.join()
-    _raise_for(program.module, code, [line.rstrip() for line in said if line.strip()])
+    _raise_for(program.module, code, [program.without_secrets(line.rstrip()) for line in said if line.strip()])
     return dict(loads((scratch / "facts.json").read_text()))
 
 
@@ -73,15 +83,17 @@ def end_all() -> None:
         _end(child)
 
 
-def _started(module: str, spec: Path) -> "subprocess.Popen[str]":
+def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
+    secrets = {name: secret.get_secret_value() for name, secret in program.secrets.items()}
+    own = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", ENDS_WITH_PARENT: "1"}
     child = subprocess.Popen(
-        [sys.executable, "-m", module, str(spec)],
+        [sys.executable, "-m", program.module, str(spec)],
         stdin=subprocess.PIPE,  # never written to: the child ends itself when this end of the pipe is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**SPINS_BRIEFLY, **os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", ENDS_WITH_PARENT: "1"},
+        env={**SPINS_BRIEFLY, **os.environ, **own, **secrets},
     )
     _running.add(child)
     return child

@@ -1,10 +1,20 @@
 """Settings that must stand before Prefect is imported, here and in every process that a test starts."""
 
 import atexit
+import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 home = tempfile.mkdtemp(prefix="prefect-home-")
@@ -15,7 +25,71 @@ os.environ.update(
     DO_NOT_TRACK="1",
     NO_PROXY="127.0.0.1,localhost",
 )
+os.environ.pop("MP_API_KEY", None)  # what a developer has of it is none of the tests' business
 
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+SERVICE = Path(__file__).parent / "service"
+
+
+class MaterialsProject:
+    """A Materials Project of generated documents on loopback."""
+
+    key = "abcdefghijklmnopqrstuvwxyz012345"
+    version = "2025.09.25"
+    count = 1000
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}/"
+        self.environment = {"MP_API_ENDPOINT": self.endpoint, "AWS_ENDPOINT_URL": f"{self.endpoint}object-storage"}
+
+    def tell(self, **told: Any) -> dict[str, int]:
+        """Set the collection or the failures to come; what was asked since the last call."""
+        body = json.dumps(told).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}_control", body), timeout=30) as answer:
+            return dict(json.load(answer))
+
+    def fails(self, route: str, kind: str, *, times: int = 1, after: int = 0, **how: Any) -> None:
+        """The next answers on that route go wrong in this way."""
+        self.tell(failures=[{"route": route, "kind": kind, "times": times, "after": after, **how}])
+
+    def moves_on(self, *, new: int = 0, removed: int = 0, changed: float = 0.03) -> str:
+        """A second database version; its name."""
+        versions = [self.version, "2025.11.01"]
+        self.tell(versions=versions, count=self.count + new, removed=removed, changed=changed)
+        return versions[-1]
+
+
+@pytest.fixture(scope="session")
+def _service() -> Iterator[MaterialsProject]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = MaterialsProject(port)
+    command = [sys.executable, "server.py", str(port), str(service.count)]
+    process = subprocess.Popen(command, cwd=SERVICE)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            service.tell()
+            break
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    yield service
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def materials_project(_service, monkeypatch) -> MaterialsProject:
+    """The service as it was at first: one version, no failures."""
+    _service.tell(versions=[_service.version], count=_service.count, removed=0, changed=0.03, failures=[])
+    _service.tell()
+    for name, value in _service.environment.items():
+        monkeypatch.setenv(name, value)
+    return _service

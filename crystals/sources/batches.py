@@ -56,7 +56,8 @@ def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
     columns |= {name: [_split(row.known.get(name)) for row in rows] for name in splits}
     for field in schema:
         if field.name not in columns:
-            columns[field.name] = [_value(row.known.get(field.name)) for row in rows]
+            told = [row.known.get(field.name) for row in rows]
+            columns[field.name] = told if pa.types.is_string(field.type) else [_value(value) for value in told]
     arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

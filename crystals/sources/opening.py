@@ -6,9 +6,12 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from crystals.config import MaterialsProjectQuery
 from crystals.sources.alloys import Alloys
 from crystals.sources.files import FORMATS, form_of
 from crystals.sources.folder import Folder
+from crystals.sources.materials_project import NAME as MATERIALS_PROJECT
+from crystals.sources.materials_project import MaterialsProject
 from crystals.sources.table import Table
 from storage.errors import InputError
 
@@ -36,11 +39,16 @@ SOURCES: dict[str, Callable[[], Source]] = {"alloys": Alloys}  # by name; everyt
 
 
 class Origin(NamedTuple):
-    """A source that has been looked at: it is there, it has the target, and this is the digest of what it holds."""
+    """A source that has been looked at: it is there, it has the target, and this is the digest of what it holds.
+
+    What a service holds is not known before it is asked `query`: `contents` and `version` are None until then.
+    """
 
     source: str
     target: str
-    contents: str
+    contents: str | None
+    query: MaterialsProjectQuery | None = None
+    version: str | None = None
 
 
 def opened(source: str) -> Source:
@@ -50,7 +58,8 @@ def opened(source: str) -> Source:
     path = Path(source)
     if path.is_dir():
         return Folder(path)
-    known = f"{', '.join(SOURCES)}, a table ({', '.join(FORMATS)}, each also .gz), or a folder with id_prop.csv"
+    known = ", ".join([*SOURCES, MATERIALS_PROJECT, f"a table ({', '.join(FORMATS)}, each also .gz)"])
+    known += ", or a folder with id_prop.csv"
     if not path.exists():
         raise InputError(f"source {source}: no such file or folder; allowed are {known}")
     if not form_of(path):
@@ -58,15 +67,27 @@ def opened(source: str) -> Source:
     return Table(path)
 
 
-def check_source(source: str, target: str | None) -> Origin:
-    """What a run needs to know before its first step. Raises InputError if the source cannot be what it needs."""
+def check_source(source: str, target: str | None, query: MaterialsProjectQuery = MaterialsProjectQuery()) -> Origin:
+    """What a run needs to know before its first step. Raises InputError if the source cannot be what it needs.
+
+    Asks no service anything: a query of one is checked as far as it can be without.
+    """
+    if source == MATERIALS_PROJECT:
+        service = MaterialsProject(query)
+        service.check()
+        return Origin(source, _chosen(source, target or service.targets()[0], service.targets()), None, query)
+    if query != MaterialsProjectQuery():
+        raise InputError(f"materials_project.*: is for --source {MATERIALS_PROJECT}, this is {source}")
     found = opened(source)
-    targets = found.targets()
+    name = source if source in SOURCES else str(Path(source).absolute())
+    return Origin(name, _chosen(source, target, found.targets()), found.contents())
+
+
+def _chosen(source: str, target: str | None, targets: list[str]) -> str:
     if not targets:
         raise InputError(f"source {source}: has no column of numbers that could be a target")
     if target is None and len(targets) > 1:
         raise InputError(f"source {source}: say which --target to learn; it has {', '.join(targets)}")
     if target is not None and target not in targets:
         raise InputError(f"source {source}: no target {target!r}; it has {', '.join(targets)}")
-    name = source if source in SOURCES else str(Path(source).absolute())
-    return Origin(name, target or targets[0], found.contents())
+    return target or targets[0]

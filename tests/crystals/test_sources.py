@@ -3,13 +3,17 @@
 import gzip
 import json
 import math
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
 from crystals import download
+from crystals.config import MaterialsProjectQuery
+from crystals.sources.materials_project import MaterialsProject
 from crystals.sources.opening import SOURCES, check_source, opened
 from storage.errors import InputError
 from storage.schemas import structures
@@ -209,3 +213,62 @@ def test_alloys_of_one_element_in_its_own_crystal_have_no_formation_energy():
     pure = [row for row in alloys(25, 3) if len(set(row.read().atomic_numbers.tolist())) == 1]
     assert len(pure) >= 4
     assert all(row.known["formation_energy_per_atom"] > -1e-6 for row in pure)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"elements": ["Xx"]}, "elements: 'Xx' is no element"),
+        ({"exclude_elements": ["O", "water"]}, "exclude_elements: 'water' is no element"),
+        ({"material_ids": ["mp-1", "149"]}, "'149' is no id as mp-149 is"),
+        ({"material_ids": "nowhere.csv"}, "there is no file nowhere.csv"),
+        ({"material_ids": []}, "has no ids"),
+    ],
+)
+def test_a_query_that_cannot_be_asked_is_refused_before_the_network_is_touched(query, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_source("materials-project", None, MaterialsProjectQuery(**query))
+
+
+def test_a_database_has_a_default_target_and_refuses_unknown_ones():
+    assert check_source("materials-project", None).target == "formation_energy_per_atom"
+    with pytest.raises(InputError, match=r"no target 'gap'; it has .*band_gap"):
+        check_source("materials-project", "gap")
+
+
+def test_a_query_is_for_its_own_source():
+    with pytest.raises(InputError, match=r"is for --source materials-project, this is alloys"):
+        check_source("alloys", None, MaterialsProjectQuery(limit=3))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"nelements": 2}, "nelements"),
+        ({"num_elements": [4, 1]}, "lower bound 4 is above"),
+        ({"band_gap": [0.5, 0.1]}, "lower bound 0.5 is above"),
+        ({"spacegroup_number": 231}, "less than or equal to 230"),
+        ({"limit": 0}, "greater than or equal to 1"),
+        ({"has_props": ["colour"]}, "elasticity"),
+    ],
+)
+def test_a_filter_that_the_client_does_not_know_or_take_is_refused(query, message):
+    with pytest.raises(ValidationError, match=message):
+        MaterialsProjectQuery(**query)
+
+
+def test_the_contents_of_a_query_are_its_version_its_filters_and_its_ids(tmp_path):
+    def digest(version="2025.09.25", **query):
+        return MaterialsProject(MaterialsProjectQuery(**query)).contents(version)
+
+    (tmp_path / "ids.csv").write_text("mp-2\nmp-1\nmp-2\n")
+    assert digest(material_ids=["mp-1", "mp-2"]) == digest(material_ids=str(tmp_path / "ids.csv"))
+    assert digest(num_elements=2) == digest(num_elements=[2, 2])
+    different = [
+        digest(),
+        digest("2025.11.01"),
+        digest(limit=5),
+        digest(include_gnome=True),
+        digest(material_ids=["mp-1"]),
+    ]
+    assert len(set(different)) == len(different)

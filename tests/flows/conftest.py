@@ -100,8 +100,15 @@ def ask(server) -> Callable[..., Any]:
     def answer(what: str, **body: object) -> Any:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{server}/{what}", data=json.dumps(body).encode(), headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as found:
-            return json.load(found)
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as found:
+                    return json.load(found)
+            except urllib.error.HTTPError as error:  # with SQLite, a busy server says 503: ask again later
+                if error.code != 503:
+                    raise
+                time.sleep(0.5)
+        raise TimeoutError(what)
 
     return answer
 

@@ -13,7 +13,7 @@ from gnn.config import OWN_MODELS
 from storage.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("prefect", "torch", "pymatgen", "ase", "pandas", "torch_geometric")
+HEAVY = ("mp_api", "prefect", "torch", "pymatgen", "ase", "pandas", "torch_geometric")
 
 
 def python(code: str) -> str:
@@ -29,6 +29,7 @@ def python(code: str) -> str:
         "from flows.predict import predict",
         "from flows.config import RetrainConfig; RetrainConfig.model_json_schema()",
         "from crystals.sources.opening import check_source; check_source('alloys', None)",
+        "from crystals.sources.materials_project import MaterialsProject",
     ],
 )
 def test_what_must_answer_at_once_loads_nothing_heavy(code):
@@ -75,9 +76,11 @@ def test_every_command_is_documented_and_every_documented_one_exists():
 def test_every_key_in_the_documentation_exists():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(page.read_text() for page in pages)
-    told = set(re.findall(r"\b((?:checks|graphs|split|model|train)\.[a-z_]+)\b(?!\.)", text)) - {
+    told = set(re.findall(r"\b((?:checks|graphs|split|model|train|materials_project)\.[a-z_]+)\b(?!\.)", text)) - {
         "checks.py",
         "train.py",
+        "materials_project.md",
+        "materials_project.py",
     }
     assert told <= set(config.keys())
 

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from storage.errors import InputError, WorldError
 from tasks.programs import Program, ProgramFailed, run_program
@@ -43,6 +45,25 @@ def test_files_facts_and_lines_come_back(program, tmp_path):
     made = program("logging.info('one')\n(spec.output / 'f').write_text(spec.text)\nreturn {'rows': 3}")
     assert run(made, tmp_path) == ({"rows": 3}, ["one"])
     assert (tmp_path / "work/output/f").read_text() == "hello"
+
+
+@pytest.mark.parametrize("end", ["return {}", "raise InputError(secret)", "raise WorldError(secret)", "1 / len('')"])
+def test_a_secret_reaches_the_program_and_nobody_else(program, tmp_path, end):
+    secret = "s3cr3t-0f-the-s3rv1ce"
+    body = f"secret = os.environ['KEY']\nlogging.info('%s', secret)\nprint(secret, file=sys.stderr)\n{end}"
+    made = program(body).model_copy(update={"secrets": {"KEY": SecretStr(secret)}})
+    lines: list[str] = []
+    (tmp_path / "work").mkdir()
+    told = ""
+    try:
+        run_program(made, tmp_path / "work", lines.append)
+    except (InputError, WorldError, ProgramFailed) as error:
+        told = "".join(traceback.format_exception(error))
+    assert lines == ["***"]
+    assert ("***" in told) == (end != "return {}")
+    left = [path.read_text() for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert left
+    assert secret not in "\n".join([told, repr(made), *left])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,226 @@
+"""The Materials Project's own client, with patience: requests are tried again, and what is wrong is said in one line.
+
+The client raises `MPRestError` with the server's text for whatever happens, tries three times within a second, and
+leaves a body that was cut, or is no JSON, to whoever called. So it is given a session of ours, as its constructor
+allows.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from mp_api.client import MPRester
+from mp_api.client.core.exceptions import MPRestError
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic_core import from_json
+from requests import Response, Session
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ContentDecodingError, RequestException
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+from storage.errors import InputError, WorldError
+
+log = logging.getLogger(__name__)
+
+KEY_REFUSED = frozenset({401, 403})
+WORTH_ANOTHER_TRY = frozenset({408, 429, 500, 502, 503, 504})
+
+T = TypeVar("T")
+
+
+class Patience(BaseModel):
+    """How long to wait for an answer, and between tries (s). Can change no byte of what comes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timeout: float = 60.0  # without a byte
+    pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
+
+
+class Again(Exception):
+    """The request may succeed if it is made again; not before `wait` seconds have passed."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def patiently(call: Callable[[], T], patience: Patience) -> T:
+    """What `call` returns, as soon as it does not raise Again. Raises WorldError when patience is at its end."""
+    for pause in patience.pauses:
+        try:
+            return call()
+        except Again as again:
+            wait = max(pause, again.wait)
+            log.warning("Materials Project: %s; again in %.3g s", again, wait)
+            time.sleep(wait)
+    try:
+        return call()
+    except Again as again:
+        tries = len(patience.pauses) + 1
+        raise WorldError(f"Materials Project: {again} ({tries} tries); what came is kept, start again later") from None
+
+
+class PatientSession(Session):
+    """The session that the client makes its requests with. It counts the documents that come."""
+
+    def __init__(self, key: str, patience: Patience) -> None:
+        super().__init__()
+        self.headers["x-api-key"] = key
+        self.mount("http://", HTTPAdapter(max_retries=0))
+        self.mount("https://", HTTPAdapter(max_retries=0))
+        self._patience = patience
+        self._taken = False  # whether the service has taken the key before
+        self.announced = 0  # documents that fit the last query, as the server counts them
+
+    def get(self, url: str | bytes, params: Any = None, **options: Any) -> Response:
+        """A whole answer of JSON, or one that it does not help to ask for again."""
+        options |= {"params": params, "timeout": self._patience.timeout}
+        return patiently(lambda: self._asked(url, options), self._patience)
+
+    def _asked(self, url: str | bytes, options: dict[str, Any]) -> Response:
+        try:
+            answer = super().get(url, **options)
+        except (RequestException, ContentDecodingError) as error:
+            raise Again(reason_of(error)) from None
+        if answer.status_code in KEY_REFUSED and self._taken:
+            raise Again(f"the server answered {answer.status_code} to a key that it has taken before")
+        if answer.status_code in KEY_REFUSED:
+            raise InputError(
+                f"Materials Project refused the API key ({answer.status_code}); see MP_API_KEY, "
+                "a valid one is at https://next-gen.materialsproject.org/api"
+            )
+        if answer.status_code in WORTH_ANOTHER_TRY:
+            raise Again(f"the server answered {answer.status_code} {answer.reason or ''}".strip(), wait_of(answer))
+        if answer.status_code == 200:
+            self._count(answer)
+        return answer
+
+    def _count(self, answer: Response) -> None:
+        try:
+            self.announced = from_json(answer.content)["meta"]["total_doc"]
+            self._taken = True
+        except ValueError:
+            raise Again(f"an answer of {len(answer.content):,} bytes is no JSON") from None
+        except (KeyError, TypeError):
+            raise Again("an answer has no meta.total_doc") from None
+
+
+def wait_of(answer: Response) -> float:
+    """The seconds that `Retry-After` asks for, as a number or as a date; 0 where it does not, or cannot be read."""
+    try:
+        return Retry().get_retry_after(answer.raw) or 0.0
+    except InvalidHeader:
+        return 0.0
+
+
+def reason_of(error: BaseException) -> str:
+    """What happened to a request, without the addresses of objects that urllib3 puts into its messages."""
+    cause: BaseException | None = error
+    names: list[str] = []
+    while cause is not None and len(names) < 4:
+        names.append(type(cause).__name__)
+        cause = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
+    return f"the request failed ({', '.join(dict.fromkeys(names))})"
+
+
+class Service:
+    """The client and its session, once the service's heartbeat was heard. Raises WorldError if there is none."""
+
+    def __init__(self, key: str, patience: Patience) -> None:
+        self._patience, self._session = patience, PatientSession(key, patience)
+        self.client = heard(
+            lambda: MPRester(key, session=self._session, use_document_model=False, mute_progress_bars=True), patience
+        )
+        self.version = str(self.client.db_version)
+        if not self.version:
+            raise WorldError("Materials Project: the server tells no database version")
+
+    def version_now(self) -> str:
+        """The database version that the service has now; `version` is the one that it had first."""
+        self.client._get_heartbeat_info.cache_clear()  # the client has no other way to ask again
+        return str(heard(lambda: self.client._get_heartbeat_info(self.client.endpoint), self._patience)[0])
+
+    def search(self, rester: Any, fields: Sequence[str], **arguments: Any) -> list[dict[str, Any]]:
+        """What the rester's `search` finds. Raises InputError where the service does not take the question.
+
+        Raises WorldError when fewer documents came than the server counts.
+        """
+        # For each field of each search the client computes its model's whole JSON schema, to see whether the field is
+        # there: a second for ours. Documents come raw, so a model of the names alone will do; documents.py has emmet's.
+        rester.search.__self__.document_model = model_of_names(tuple(fields))
+        try:
+            found = rester.search(fields=list(fields), **arguments)
+        except MPRestError as error:
+            raise InputError(f"Materials Project did not take the query: {shortened(error)}") from None
+        expected = self._session.announced
+        if isinstance(arguments.get("num_chunks"), int):
+            expected = min(expected, arguments["num_chunks"] * arguments["chunk_size"])
+        if len(found) < expected:
+            raise WorldError(f"Materials Project: {len(found):,} documents came, the server counts {expected:,}")
+        return list(found)
+
+
+@cache
+def model_of_names(names: tuple[str, ...]) -> type[BaseModel]:
+    """A model with fields of these names, whatever they hold."""
+    return create_model("Fields", **dict.fromkeys(names, (Any, None)))  # type: ignore[call-overload, no-any-return]
+
+
+def heard(ask: Callable[[], T], patience: Patience) -> T:
+    """What `ask` returns, which listens to the service's heartbeat with requests that are not the session's."""
+
+    def listen() -> T:
+        try:
+            with _no_longer_than(patience.timeout):
+                return ask()
+        except MPRestError as error:
+            raise InputError(f"Materials Project: {shortened(error)}") from None
+        except (RequestException, TimeoutError) as error:
+            raise Again(f"no heartbeat: {reason_of(error)}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Again(f"no heartbeat: the answer is not what the client expects ({type(error).__name__})") from None
+
+    return patiently(listen, patience)
+
+
+def key_from_environment() -> str:
+    """The key as the task hands it to its program. Raises InputError if it cannot be one; never shows it."""
+    key = os.environ.get("MP_API_KEY", "")
+    if len(key) != 32 or not (key.isascii() and key.isalnum()):
+        raise InputError(f"MP_API_KEY: expected 32 letters and digits, got {len(key)} characters")
+    return key
+
+
+def shortened(error: BaseException) -> str:
+    """An exception's text on one line of bearable length: its beginning and its end."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:200]} … {text[-90:]}"
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """The client asks for the heartbeat without a time limit: a server that never answers would hold it for ever."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    former = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`items` in pieces of at most `size`, in order."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,219 @@
+"""The program of the download step for the Materials Project: from documents to the structures table.
+
+Documents are written as they come, in chunks that a killed attempt leaves to the next one. What an earlier download
+has with the same stamp and labels is taken from there.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from mp_api.client.core.settings import DEFAULT_THERMOTYPE
+
+from crystals.config import MaterialsProjectQuery
+from crystals.materials_project.client import Patience, Service, in_chunks, key_from_environment
+from crystals.materials_project.documents import FIELDS, rows_of, unwanted
+from crystals.materials_project.listing import IDS_A_REQUEST, PAGE, Changes, listing
+from crystals.materials_project.targets import TARGETS
+from crystals.sources.batches import batches_of
+from crystals.sources.materials_project import MaterialsProject, ids_of
+from storage import schemas
+from storage.errors import InputError, WorldError
+from storage.program import Facts, Spec, main, progress
+from storage.store import digest_of
+
+log = logging.getLogger(__name__)
+
+STRUCTURES = "structures.parquet"
+
+
+class DatabaseSpec(Spec):
+    """The query, the database version that the run began with, the table of an earlier download and its query."""
+
+    query: MaterialsProjectQuery
+    version: str
+    before: Path | None = None
+    before_query: MaterialsProjectQuery | None = None
+    patience: Patience = Patience()
+
+
+def build(spec: DatabaseSpec) -> Facts:
+    """Write structures.parquet, sorted by material_id."""
+    began = time.perf_counter()
+    service = Service(key_from_environment(), spec.patience)
+    _same_version(spec.version, service.version)
+    changes = Changes(_listed(service, spec), spec.before, same_query=spec.query == spec.before_query)
+    counts = {name: getattr(changes, name) for name in ("new", "changed", "removed", "unreadable")}
+    counts |= {"unchanged": len(changes.unchanged), "fetched": len(changes.to_fetch)}
+    told = "{new:,} new, {changed:,} changed, {removed:,} removed, {unchanged:,} unchanged; {fetched:,} to fetch"
+    again = ", {unreadable:,} of them because they could not be read before" if changes.unreadable else ""
+    log.info("Materials Project %s: %s", spec.version, (told + again).format(**counts))
+    chunks = Chunks(service, spec, changes.to_fetch)
+    chunks.fetch()
+    _same_version(spec.version, service.version_now())
+    rows, unreadable = _merge(spec, changes, chunks.paths)
+    source = MaterialsProject(spec.query)
+    return {
+        "title": source.title,
+        "note": source.note_of(spec.version),
+        "material_page": source.material_page,
+        "targets": source.targets(),
+        "splits": source.splits(),
+        "database_version": spec.version,
+        "query": spec.query.model_dump(mode="json"),
+        "rows": rows,
+        "unreadable": unreadable,
+        **{name: count for name, count in counts.items() if name != "unreadable"},
+        "left_out": chunks.left_out,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _same_version(expected: str, found: str) -> None:
+    if found != expected:
+        raise InputError(f"Materials Project moved from database version {expected} to {found}; run again")
+
+
+def _listed(service: Service, spec: DatabaseSpec) -> pa.Table:
+    """The listing, asked for once: a next attempt finds it in the scratch folder."""
+    path = spec.scratch / "listing.parquet"
+    if not path.exists():
+        log.info("Materials Project %s: asking which materials fit", spec.version)
+        _write(listing(service, spec.query, ids_of(spec.query)), path)
+    return pq.read_table(path)
+
+
+class Chunks:
+    """The documents to fetch, a file for each chunk of them, named by what was asked for."""
+
+    def __init__(self, service: Service, spec: DatabaseSpec, wanted: pa.Table) -> None:
+        self.left_out = 0
+        self._service, self._spec, self._schema = service, spec, schemas.database(list(TARGETS))
+        self._total = len(wanted)
+        stamped = (wanted[name].to_pylist() for name in (schemas.MATERIAL_ID, schemas.LAST_UPDATED))
+        self._asked = {
+            spec.scratch / f"chunk-{digest_of(chunk)[:16]}.parquet": [name for name, _ in chunk]
+            for chunk in in_chunks(list(zip(*stamped, strict=True)), IDS_A_REQUEST)
+        }
+        self._functional_known = True
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every chunk's file, in the order of material_id."""
+        return list(self._asked)
+
+    def fetch(self) -> None:
+        """Fetch what no earlier attempt has fetched. While one chunk is parsed, the next is on its way."""
+        missing = {path: ids for path, ids in self._asked.items() if not path.exists()}
+        done = self._total - sum(map(len, missing.values()))
+        if done:
+            log.info("%s documents are here from an earlier attempt", f"{done:,}")
+        with ThreadPoolExecutor(1) as ahead:
+            coming = None
+            for chunk in [*missing.items(), None]:
+                following = chunk and (*chunk, ahead.submit(self._documents, chunk[1]))
+                if coming:
+                    path, ids, answer = coming
+                    _write(self._table(*answer.result()), path)
+                    done += len(ids)
+                    progress("documents", done, self._total)
+                coming = following
+
+    def _table(self, documents: list[dict[str, Any]], functionals: dict[str, str]) -> pa.Table:
+        gnome = self._spec.query.include_gnome
+        kept = [document for document in documents if unwanted(document, non_commercial=gnome) is None]
+        self.left_out += len(documents) - len(kept)
+        return pa.Table.from_batches(batches_of(rows_of(kept, functionals), self._schema), self._schema)
+
+    def _documents(self, ids: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The summary documents of these ids, and the functional of each one's energy where the service knows it."""
+        found = self._service.search(
+            self._service.client.materials.summary,
+            material_ids=ids,
+            deprecated=False,
+            include_gnome=self._spec.query.include_gnome,
+            fields=FIELDS,
+            chunk_size=PAGE,
+        )
+        lost = set(ids) - {str(document["material_id"]) for document in found}
+        if lost:
+            raise WorldError(f"Materials Project: {len(lost)} of {len(ids)} documents did not come: {min(lost)}, …")
+        return found, self._functionals(ids)
+
+    def _functionals(self, ids: list[str]) -> dict[str, str]:
+        if not self._functional_known:
+            return {}
+        try:
+            found = self._service.search(
+                self._service.client.materials.thermo,
+                material_ids=ids,
+                thermo_types=[DEFAULT_THERMOTYPE.value],
+                fields=["material_id", "energy_type"],
+                chunk_size=PAGE,
+            )
+        except InputError as refused:
+            log.warning("the functional of the energies is not known: %s", refused)
+            self._functional_known = False
+            return {}
+        return {str(d["material_id"]): str(d["energy_type"]) for d in found if d.get("energy_type")}
+
+
+def _merge(spec: DatabaseSpec, changes: Changes, chunks: list[Path]) -> tuple[int, int]:
+    """Write structures.parquet from what is unchanged and the chunks; how many rows it has, and unreadable ones."""
+    schema = schemas.database(list(TARGETS))
+    fresh = InOrder(pq.read_table(path) for path in chunks)
+    old = InOrder(_unchanged_rows(spec.before, changes.unchanged))
+    rows = unreadable = 0
+    with pq.ParquetWriter(spec.output / STRUCTURES, schema, compression="zstd") as writer:
+        for names in in_chunks(changes.names, PAGE):
+            parts = [fresh.up_to(names[-1].as_py()), old.up_to(names[-1].as_py())]
+            table = pa.concat_tables(part.select(schema.names).cast(schema) for part in parts if part is not None)
+            writer.write_table(table.sort_by(schemas.MATERIAL_ID))
+            rows += len(table)
+            unreadable += len(table) - table["fault_rule"].null_count
+    if not rows:
+        raise InputError("source materials-project: no material fits the query")
+    return rows, unreadable
+
+
+def _unchanged_rows(before: Path | None, unchanged: pa.Array) -> Iterator[pa.Table]:
+    if before is not None and len(unchanged):
+        for batch in pq.ParquetFile(before).iter_batches(PAGE):
+            table = pa.Table.from_batches([batch])
+            yield table.filter(pc.is_in(table[schemas.MATERIAL_ID], unchanged))
+
+
+class InOrder:
+    """Tables whose rows are sorted by material_id over all of them, read as far as asked for."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self._tables = iter(tables)
+        self._ahead: pa.Table | None = None
+
+    def up_to(self, name: str) -> pa.Table | None:
+        """The rows not yet given, up to and including the material of that name; None where there are none."""
+        given: list[pa.Table] = []
+        while (table := next(self._tables, None) if self._ahead is None else self._ahead) is not None:
+            within = table.filter(pc.less_equal(table[schemas.MATERIAL_ID], name))
+            given.append(within)
+            self._ahead = table.slice(len(within)) if len(within) < len(table) else None
+            if self._ahead is not None:
+                break
+        return pa.concat_tables(given) if given else None
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Whole, or not at all."""
+    aside = path.with_suffix(".part")
+    pq.write_table(table, aside, compression="zstd")
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    main(DatabaseSpec, build)

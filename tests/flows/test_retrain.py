@@ -226,7 +226,7 @@ def test_a_schedule_makes_runs(ask):
     flow = ask("flows/", name="scheduled")["id"]
     cron = {"schedule": {"cron": "0 3 * * 1", "timezone": "UTC"}, "active": True}
     deployment = ask("deployments/", name="weekly", flow_id=flow, schedules=[cron])["id"]
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not ask("flow_runs/filter", flow_runs={"deployment_id": {"any_": [deployment]}}):
-        assert time.monotonic() < until, "no run was scheduled within 30 s"
+        assert time.monotonic() < until, "no run was scheduled within two minutes"
         time.sleep(0.5)

@@ -66,6 +66,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         "by_rule": {**checked["by_rule"], **built["by_rule"]},
         "conflicts": checked["conflicts"],
         "configuration": {
+            **asked_of(downloaded),
             "checks": structures.parameters["checks"],
             "graphs": graphs.parameters["config"],
             **{name: parameters[name] for name in ("split", "model", "train")},
@@ -75,6 +76,14 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         "material_page": downloaded.facts.get("material_page"),
         **{name: training[name] for name in TRAINING_FACTS},
     }
+
+
+def asked_of(downloaded: Artefact) -> dict[str, Any]:
+    """The query that a database was asked, where the source is one: what was said of it, a long list by its length."""
+    query = downloaded.parameters["query"]
+    said = {name: value for name, value in (query or {}).items() if value is not None}
+    short = {n: f"{len(v):,} of them" if isinstance(v, list) and len(v) > 20 else v for n, v in said.items()}
+    return {} if query is None else {"materials_project": short}
 
 
 COSTS = ("date", "seconds", "structures_per_second", "device")  # may differ between trainings with the same bytes

@@ -109,4 +109,6 @@ def test_killed_resumed_and_updated(start, finished, materials_project, environm
     assert 1 <= len(now - shards) <= changed
     assert len(re.findall(r"graph-shard-\w+' - Finished in state Cached", log)) == 4 - len(now - shards)
     assert "Materials Project database 2025.11.01" in log
+    page = max(store.glob("report/*/report.html"), key=lambda path: path.stat().st_mtime).read_text()
+    assert "include_gnome" in page  # what was asked
     assert [name for name, content in everything(*kept).items() if materials_project.key.encode() in content] == []

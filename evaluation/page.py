@@ -63,6 +63,7 @@ class ReportSpec(Spec):
     """Where the tables of one run lie. `evaluation` is the folder that evaluation.evaluate wrote."""
 
     evaluation: Path
+    comparison: Path | None = None
     predictions: Path
     history: Path
     gates: Path | None = None
@@ -109,6 +110,7 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
         "rejected": [row for path in spec.rejected for row in _first(path)][:N_EXAMPLES],
         "conflicts": _first(spec.conflicts) if spec.conflicts else [],
         "settings": settings(about.configuration),
+        "comparison": comparison_rows(spec.comparison, scale, about.unit),
     }
     return view | (_of_classes(predictions, metrics) if yes_or_no else _of_values(predictions, view))
 
@@ -133,6 +135,42 @@ def _of_classes(predictions: pd.DataFrame, metrics: dict[str, Any]) -> dict[str,
         "points": None,
         "published": [],
     }
+
+
+def comparison_rows(path: Path | None, scale: wording.Scale, unit: str) -> dict[str, Any] | None:
+    """The decision about the champion's place in words, and two tables of text: errors, and what is new in the data."""
+    if path is None:
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    errors, drift = found["errors"], found["drift"]
+    shown: dict[str, Any] = {"promoted": found["promoted"], "reason": found["reason"], "errors": [], "drift": []}
+    if errors and errors["common"]:
+        interval = " to ".join(wording.signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
+        shown["errors"] = [
+            ("Test materials in common", f"{errors['common']:,}"),
+            ("MAE of the champion", scale.with_unit(errors["champion_mae"])),
+            ("MAE of this model", scale.with_unit(errors["challenger_mae"])),
+            ("Difference", f"{wording.signed_share(errors['worse'])} ({interval})"),
+        ]
+    if drift:
+        shown["drift"] = drift_rows(drift, unit)
+    return shown
+
+
+def drift_rows(drift: dict[str, Any], unit: str) -> list[tuple[str, str]]:
+    """What the data has that the champion's had not."""
+    elements = {name: ", ".join(drift[name]) or "none" for name in ("new_elements", "gone_elements")}
+    means = (f"{wording.significant(drift[n])} {unit}".strip() for n in ("champion_mean", "mean"))
+    spreads = (f"{wording.significant(drift[n])}" for n in ("champion_standard_deviation", "standard_deviation"))
+    return [
+        ("Materials", f"{drift['champion_materials']:,} → {drift['materials']:,}"),
+        ("New, gone", f"{drift['new']:,}, {drift['gone']:,}"),
+        ("New elements", elements["new_elements"]),
+        ("Elements gone", elements["gone_elements"]),
+        ("Mean of the target", " → ".join(means)),
+        ("Its standard deviation", " → ".join(spreads)),
+        ("Largest gap of its distributions", wording.share(drift["distance"])),
+    ]
 
 
 def published_rows(view: dict[str, Any]) -> list[dict[str, Any]]:

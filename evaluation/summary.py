@@ -16,6 +16,8 @@ def summary(view: dict[str, Any]) -> str:
     parts += ["## Errors", _errors(view)]
     if view["published"]:
         parts += ["## Beside published figures", _published(view)]
+    if view["comparison"]:
+        parts += ["## Beside the champion", *_comparison(view["comparison"])]
     for heading, rows in (("number of elements", view["elements"]), ("crystal system", view["systems"])):
         if rows:
             body = [[row["key"], str(row["count"]), row["text"]] for row in rows]
@@ -58,6 +60,12 @@ def _published(view: dict[str, Any]) -> str:
         for row in view["published"]
     ]
     return _table(["method", _measure(view), "source", "how it was measured"], rows, numbers=slice(1, 2))
+
+
+def _comparison(found: dict[str, Any]) -> list[str]:
+    verdict = f"{'Promoted' if found['promoted'] else 'Not promoted'}: {_text(found['reason'])}."
+    rows = [[_text(label), _text(value)] for label, value in (*found["errors"], *found["drift"])]
+    return [verdict, *([_table(["", ""], rows)] if rows else [])]
 
 
 def _strong(text: str, strong: bool) -> str:

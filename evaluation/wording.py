@@ -126,3 +126,8 @@ def _against_mean(error: float, baseline: float | None) -> str:
 def share(value: float | None) -> str:
     """0.912 as 91.2 %."""
     return MISSING if value is None else f"{value:.1%}".replace("%", " %")
+
+
+def signed_share(value: float) -> str:
+    """0.0312 as +3.1 %, with a true minus sign."""
+    return signed(value, "+.1f", 100.0) + " %"

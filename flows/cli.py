@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flows.config import assignment, configured, keys, preset_or_file
 from storage.errors import InputError, WorldError
@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   cgcnn retrain --source table.parquet --target band_gap_ev
   cgcnn retrain --source cifs/ --config cogn --set train.epochs=50
   cgcnn retrain --source materials-project --target band_gap --set materials_project.elements=[O]
-  cgcnn predict --model latest POSCAR more_cifs/ --output predictions.csv
+  cgcnn predict POSCAR more_cifs/ --output predictions.csv
   cgcnn show
 """
 
@@ -93,7 +93,9 @@ def parser() -> OneLineParser:
         allow_abbrev=False,
     )
     predict.add_argument("files", nargs="+", metavar="FILE", help="CIF, POSCAR, a folder of them, or a table")
-    predict.add_argument("--model", default="latest", help="a run, a model's folder, or latest (default)")
+    predict.add_argument(
+        "--model", default="champion", help="champion (default), a champion's name, a run, latest, or a model's folder"
+    )
     predict.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
     predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")
     predict.set_defaults(run=run_predict)
@@ -102,7 +104,22 @@ def parser() -> OneLineParser:
     show.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
     show.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
     show.set_defaults(run=run_show)
+    _add_models(commands)
     return top
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser("models", help="the champions, and how they came to be", allow_abbrev=False)
+    models.add_argument("--json", action="store_true", help="every decision with its numbers, as JSON")
+    models.set_defaults(run=run_models)
+    promote = commands.add_parser("promote", help="make a run's model the champion", allow_abbrev=False)
+    promote.add_argument("wanted", metavar="RUN", help="a run, or a part of its name, as `cgcnn show` lists them")
+    promote.set_defaults(run=run_promote)
+    rollback = commands.add_parser("rollback", help="take the champion back for the one before", allow_abbrev=False)
+    rollback.add_argument("name", metavar="NAME", help="source and target, as `cgcnn models` lists them")
+    rollback.set_defaults(run=run_rollback)
+    for command in (models, promote, rollback):
+        command.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
 
 
 def _described_keys() -> str:
@@ -136,6 +153,27 @@ def run_show(options: argparse.Namespace) -> None:
     from flows.show import shown
 
     print(shown(options.store, as_json=options.json))
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """`cgcnn models`."""
+    from flows.models import models
+
+    print(models(options.store, as_json=options.json))
+
+
+def run_promote(options: argparse.Namespace) -> None:
+    """`cgcnn promote`."""
+    from flows.models import promote_by_hand
+
+    print(promote_by_hand(options.wanted, options.store))
+
+
+def run_rollback(options: argparse.Namespace) -> None:
+    """`cgcnn rollback`."""
+    from flows.models import rollback
+
+    print(rollback(options.name, options.store))
 
 
 if __name__ == "__main__":

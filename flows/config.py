@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
+from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
@@ -31,6 +32,7 @@ class RetrainConfig(BaseModel):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    promotion: PromotionConfig = PromotionConfig()
 
 
 def _usable(store: Path) -> None:

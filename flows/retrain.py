@@ -1,4 +1,4 @@
-"""download → validate → graphs → train → evaluate → report → promote."""
+"""download → validate → graphs → train → evaluate → compare → report → promote."""
 
 import os
 from datetime import UTC, datetime
@@ -11,9 +11,11 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
+from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.store import Artefact
 from tasks.caching import Place
+from tasks.compare import compare, opponent
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
@@ -52,6 +54,7 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     split: SplitConfig = SplitConfig(),
     model: ModelConfig = ModelConfig(),
     train: TrainConfig = TrainConfig(),
+    promotion: PromotionConfig = PromotionConfig(),
 ) -> Artefact:
     """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
     place = Place(store=store, device=device)
@@ -61,5 +64,6 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     built = build_graphs(structures, origin.target, graphs, place)
     trained = train_model(built, model, train, split, place)
     evaluated = evaluate(trained, downloaded, place)
-    page = report(downloaded, structures, built, trained, evaluated, place)
-    return promote(downloaded, trained, evaluated, page, place)
+    compared = compare(trained, opponent(downloaded, trained, place), promotion, place)
+    page = report(downloaded, structures, built, trained, evaluated, compared, place)
+    return promote(downloaded, trained, evaluated, page, compared, place)

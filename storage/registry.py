@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.champions import lineages
 from storage.errors import InputError
 from storage.program import Facts, Spec, main
 from storage.store import Store
@@ -12,6 +13,7 @@ from storage.store import Store
 STEP = "promote"
 CARD = "card.json"
 LATEST = "latest"
+CHAMPION = "champion"
 
 
 class Card(BaseModel):
@@ -20,6 +22,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str
+    name: str  # of the source and the target: models of one name follow each other as champions
     source: str
     note: str
     target: str
@@ -76,18 +79,33 @@ def runs(store: Store) -> list[Run]:
     return found
 
 
-def model_folder(wanted: str, store: Store) -> Path:
-    """The folder of the model named `wanted`: a path, a run, a part of a run's name, or `latest`."""
-    if (Path(wanted) / "model.json").exists():
-        return Path(wanted)
+def card_of(wanted: str, store: Store) -> Card:
+    """The card of the run named `wanted`: its name, a part of it, or `latest`. Raises InputError unless it is one."""
     known = runs(store)
     matching = known[:1] if wanted == LATEST else [r for r in known if r.card.run == wanted]
     matching = matching or [r for r in known if wanted in r.card.run]
     if len({run.card.model for run in matching}) == 1:  # the newest of several cards of one model
-        return store.root / matching[0].card.model
+        return matching[0].card
     names = ", ".join(json.dumps(r.card.run) for r in (matching or known)[:5]) or "none"
-    many = f"fits {len(matching)} runs" if matching else "is neither a folder with a model.json nor a run"
-    raise InputError(f"--model {wanted}: {many} of {store.root}; it has {names}")
+    many = f"fits {len(matching)} runs" if matching else "is no run"
+    raise InputError(f"{wanted}: {many} of {store.root}; it has {names}")
+
+
+def model_folder(wanted: str, store: Store) -> Path:
+    """The folder of the model named `wanted`: a path, a champion's name, a run, or `champion` where there is one."""
+    if (Path(wanted) / "model.json").exists():
+        return Path(wanted)
+    known = [each for each in lineages(store) if each.champion]
+    champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
+    if len(champions) == 1:
+        return store.root / champions[0].model
+    if wanted == CHAMPION:
+        names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
+        raise InputError(f"--model: say whose champion; {store.root} has {names}")
+    try:
+        return store.root / card_of(wanted, store).model
+    except InputError as error:
+        raise InputError(f"--model {error}, and no folder with a model.json") from None
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ class Store(BaseModel):
         """
         work = self.root / "work" / f"{step}-{key}"
         work.mkdir(parents=True, exist_ok=True)
-        with _locked(work.with_name(f"{work.name}.lock")):
+        with locked(work.with_name(f"{work.name}.lock")):
             work.mkdir(exist_ok=True)
             try:
                 yield work
@@ -182,7 +182,7 @@ class Store(BaseModel):
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path`, which is there only while somebody holds it or waits."""
     while True:
         with path.open("w") as lock:

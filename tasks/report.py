@@ -1,4 +1,4 @@
-"""Step 6: from tables to the page that is forwarded, and to what the UI shows of it."""
+"""Step 7: from tables to the page that is forwarded, and to what the UI shows of it."""
 
 import json
 from pathlib import Path
@@ -30,13 +30,20 @@ def printed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name not in COSTS}
 
 
-@step(version=1, told=printed, then=publish)
-def report(
-    downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact, evaluated: Artefact, place: Place
+@step(version=2, told=printed, then=publish)
+def report(  # noqa: PLR0913  a page tells of all steps before it
+    downloaded: Artefact,
+    structures: Artefact,
+    graphs: Artefact,
+    trained: Artefact,
+    evaluated: Artefact,
+    compared: Artefact,
+    place: Place,
 ) -> Made:
     """report.html and summary.md: a function of the stored tables."""
     spec = {
         "evaluation": place.artefacts.folder(evaluated.step, evaluated.key),
+        "comparison": place.file(compared, "comparison.json"),
         "predictions": place.file(trained, "predictions.parquet"),
         "history": place.file(trained, "history.parquet"),
         "gates": gates_of(trained, place),

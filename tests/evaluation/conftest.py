@@ -92,7 +92,9 @@ def about(**told: Any) -> dict[str, Any]:
 def make_run(tmp_path: Path) -> Callable[..., Run]:
     """make_run(predictions table, gates=…, **about) evaluates the table and makes its report."""
 
-    def make(table: pa.Table, *, with_gates: bool = True, epochs: int = 30, **told: Any) -> Run:
+    def make(
+        table: pa.Table, *, with_gates: bool = True, epochs: int = 30, comparison: Path | None = None, **told: Any
+    ) -> Run:
         story = about(**told)
         rejected = [{"material_id": EVIL[0], "rule": "volume", "message": f"300 Å³ per atom {EVIL[1]}"}]
         conflicts = [{"material_id": EVIL[1], "other_id": "mp-2", "value": -1.0, "other_value": -0.5}]
@@ -111,7 +113,12 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         used = {name: paths[name] for name in ("predictions", "history", *(["gates"] if with_gates else []))}
         names = {name: story[name] for name in ("target", "unit", "task")}
         evaluate(EvaluateSpec(**folders, **used, **names, source=story["title"]))
-        spec = {"evaluation": folders["output"], "rejected": [paths["rejected"]], "conflicts": paths["conflicts"]}
+        spec = {
+            "evaluation": folders["output"],
+            "comparison": comparison,
+            "rejected": [paths["rejected"]],
+            "conflicts": paths["conflicts"],
+        }
         out = tmp_path / "report"
         out.mkdir(exist_ok=True)
         report(ReportSpec(output=out, scratch=tmp_path, about=story, **used, **spec))

@@ -101,7 +101,7 @@ def test_version_and_empty_store(tmp_path, capsys):
         (["show", "--store", "nowhere"], "nowhere: no such folder"),
         (["predict", "nowhere.cif"], "nowhere.cif: no such file"),
         (["predict", "pyproject.toml", "--output", "x.txt"], "ends in .csv or .parquet"),
-        (["predict", "pyproject.toml", "--store", "nowhere"], "latest"),
+        (["predict", "pyproject.toml", "--store", "nowhere"], "whose champion; nowhere has none"),
         (["retrian"], "invalid choice"),
         ([], "COMMAND"),
     ],

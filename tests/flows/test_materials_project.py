@@ -97,7 +97,10 @@ def test_killed_resumed_and_updated(start, finished, materials_project, environm
     code, log = finished()
     assert code == 0
     assert "structures" not in materials_project.tell()
-    assert re.findall(r"Task run '([a-z-]+)-\w{3}' - Finished in state Completed", log) == ["database-version"]
+    assert re.findall(r"Task run '([a-z-]+)-\w{3}' - Finished in state Completed", log) == [
+        "database-version",
+        "champion",
+    ]
 
     materials_project.tell(versions=["2025.09.25", "2025.11.01"], changed=0.0005)
     code, log = finished()

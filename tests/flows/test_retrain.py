@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-STEPS = ["download", "validate", "graphs", "train-model", "evaluate", "report", "promote"]
+STEPS = ["download", "validate", "graphs", "train-model", "evaluate", "compare", "report", "promote"]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_one_json_line_an_epoch(trained):
     assert [record["epoch"] for record in epochs] == [1, 2, 3, 4]
 
 
-def test_seven_steps(trained, states):
+def test_eight_steps(trained, states):
     assert [step for step in states(trained[1]) if step != "graph-shard"] == STEPS
 
 

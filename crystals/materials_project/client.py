@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from mp_api.client import MPRester
 from mp_api.client.core.exceptions import MPRestError
+from mp_api.client.core.settings import MAPI_CLIENT_SETTINGS
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import from_json
 from requests import Response, Session
@@ -126,7 +127,8 @@ def reason_of(error: BaseException) -> str:
     names: list[str] = []
     while cause is not None and len(names) < 4:
         names.append(type(cause).__name__)
-        cause = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
+        within = (*cause.args[:1], getattr(cause, "reason", None))
+        cause = next((each for each in within if isinstance(each, BaseException)), None)
     return f"the request failed ({', '.join(dict.fromkeys(names))})"
 
 
@@ -183,9 +185,10 @@ def heard(ask: Callable[[], T], patience: Patience) -> T:
         except MPRestError as error:
             raise InputError(f"Materials Project: {shortened(error)}") from None
         except (RequestException, TimeoutError) as error:
-            raise Again(f"no heartbeat: {reason_of(error)}") from None
+            raise Again(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {reason_of(error)}") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise Again(f"no heartbeat: the answer is not what the client expects ({type(error).__name__})") from None
+            what = f"the answer is not what the client expects ({type(error).__name__})"
+            raise Again(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {what}") from None
 
     return patiently(listen, patience)
 

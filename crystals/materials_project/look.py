@@ -10,7 +10,7 @@ class LookSpec(Spec):
     """The query that the version is looked up for."""
 
     query: MaterialsProjectQuery
-    patience: Patience = Patience()
+    patience: Patience = Patience(pauses=(1, 2, 4))  # nothing is lost here: the task tries again itself
 
 
 def build(spec: LookSpec) -> Facts:

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install dev retrain test lint bench clean
+.PHONY: install dev retrain serve test lint bench clean
 
 install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
@@ -18,6 +18,9 @@ dev: .venv/installed-dev
 
 retrain: install  ## the main job on the embedded alloys
 	$(BIN)/cgcnn retrain
+
+serve: install  ## a server with UI, deployments, a worker and the reports; Ctrl-C stops it all
+	$(BIN)/python deployments/serve.py
 
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there

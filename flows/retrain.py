@@ -42,12 +42,10 @@ def run_name() -> str:
     on_crashed=[lambda *_: end_all()],
 )
 def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
-    source: Annotated[
-        str, Field(description="alloys, materials-project, a table of structures, or a folder of CIF files.")
-    ] = "alloys",
-    target: Annotated[str | None, Field(description="The column to learn; null where there is only one.")] = None,
-    store: Annotated[Path, Field(description="The folder that keeps every step's result.")] = Path("store"),
-    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="cpu, cuda or auto.")] = "auto",
+    source: str = "alloys",
+    target: str | None = None,
+    store: Path = Path("store"),
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto",
     materials_project: MaterialsProjectQuery = MaterialsProjectQuery(),
     checks: ChecksConfig = ChecksConfig(),
     graphs: GraphConfig = GraphConfig(),
@@ -56,7 +54,21 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     train: TrainConfig = TrainConfig(),
     promotion: PromotionConfig = PromotionConfig(),
 ) -> Artefact:
-    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
+    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it.
+
+    Args:
+        source: alloys, materials-project, a table of structures, or a folder of CIF files.
+        target: The column to learn; null where there is only one, or a default.
+        store: The folder that keeps every step's result.
+        device: auto, cpu, cuda or cuda:N.
+        materials_project: Which materials are asked for, where the source is materials-project.
+        checks: The bounds outside of which a structure is rejected.
+        graphs: Which neighbours an atom is joined to.
+        split: Which materials are trained on, and which are kept for validation and test.
+        model: The network.
+        train: How it is trained.
+        promotion: When it takes the champion's place.
+    """
     place = Place(store=store, device=device)
     origin = look(source, target, materials_project)
     downloaded = download(origin.source, origin.contents, origin.query, origin.version, place)

@@ -1,6 +1,7 @@
 """Step 7: from tables to the page that is forwarded, and to what the UI shows of it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tasks.caching import Made, Place, step
 from tasks.evaluate import gates_of
 from tasks.programs import Program
 
+REPORTS_URL = "CGCNN_REPORTS_URL"  # set where the store's reports are served
+
 
 def publish(page: Artefact, arguments: dict[str, Any]) -> None:
     """The report's numbers in the UI: markdown, table, and where the page lies."""
@@ -20,7 +23,9 @@ def publish(page: Artefact, arguments: dict[str, Any]) -> None:
     metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
     rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
     create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
-    create_link_artifact(place.file(page, "report.html").as_uri(), key="page", link_text="report.html")
+    served = os.environ.get(REPORTS_URL)  # a page of the UI may not lead to a file
+    address = f"{served}/{page.key}/report.html" if served else place.file(page, "report.html").as_uri()
+    create_link_artifact(address, key="page", link_text="report.html")
 
 
 def printed(arguments: dict[str, Any]) -> dict[str, Any]:

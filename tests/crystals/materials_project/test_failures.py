@@ -115,9 +115,7 @@ def test_a_service_that_is_not_there(spec, run, materials_project, monkeypatch):
         port = nobody.getsockname()[1]
     asked = spec()
     monkeypatch.setattr(materials_project, "endpoint", f"http://127.0.0.1:{port}/")
-    with pytest.raises(
-        WorldError, match=r"from http://127\.0\.0\.1:\d+/: .*ConnectionError, MaxRetryError, NewConn"
-    ):
+    with pytest.raises(WorldError, match=r"from http://127\.0\.0\.1:\d+/: .*ConnectionError, MaxRetryError, NewConn"):
         run(asked)
 
 

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -93,3 +94,28 @@ def materials_project(_service, monkeypatch) -> MaterialsProject:
     for name, value in _service.environment.items():
         monkeypatch.setenv(name, value)
     return _service
+
+
+@pytest.fixture(scope="session")
+def crystals(tmp_path_factory) -> Path:
+    """A table of 60 two-atom crystals, and four rows that no model can learn from."""
+    chance = random.Random(5)
+    rows = []
+    for number in range(60):
+        pair, edge = chance.sample([3, 11, 12, 13, 19, 20, 29, 47], 2), chance.uniform(3.0, 4.5)
+        rows.append(
+            {
+                "material_id": f"m-{number}",
+                "lattice": [[edge, 0, 0], [0, edge, 0], [0, 0, edge * chance.uniform(1, 1.3)]],
+                "atomic_numbers": pair,
+                "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+                "energy_ev": edge + 0.01 * sum(pair),
+            }
+        )
+    rows[7] |= {"energy_ev": None}
+    rows[8] |= {"frac_coords": [[0, 0, 0], [0, 0, 0.001]]}
+    rows[9] |= {"lattice": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}
+    rows[11] |= {"material_id": "m-10"}
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path

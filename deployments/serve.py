@@ -6,6 +6,7 @@ Ctrl-C ends it all. What is configured stays in Prefect's own database; started 
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 PREFECT = [sys.executable, "-m", "prefect"]
 POOL = "cpu"
+DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_PROXY": HOST}
 
 
 def main() -> None:
@@ -40,15 +42,17 @@ def main() -> None:
         CGCNN_STORE=str(store),
         CGCNN_REPORTS_URL=f"http://{HOST}:{options.reports_port}",
     )
-    for name in ("PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK", "NO_PROXY"):
-        os.environ.setdefault(name, {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}.get(name, HOST))
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     if answers(f"{ui}/api/health"):
         stop(f"port {options.port}: a server answers there already; --port takes another one")
     children = Children()
     children.start([*PREFECT, "server", "start", "--host", HOST, "--port", str(options.port)])
     children.wait_until(f"{ui}/api/health")
-    once([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
-    once([*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(HERE / "prefect.yaml")], HERE.parent)
+    children.once([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
+    children.once(
+        [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(HERE / "prefect.yaml")], HERE.parent
+    )
     children.start([*PREFECT, "worker", "start", "--pool", POOL])
     files = [sys.executable, "-m", "http.server", str(options.reports_port), "--bind", HOST, "--directory"]
     children.start([*files, str(reports)])
@@ -67,6 +71,14 @@ class Children:
     def start(self, command: list[str]) -> None:
         """Start one."""
         self._running.append(subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL))
+
+    def once(self, command: list[str], folder: Path | None = None) -> None:
+        """Run a command to its end; if it fails, show what it said and end everything."""
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+            self.end()
+            stop(f"{' '.join(command[1:5])} failed")
 
     def wait_until(self, address: str, seconds: float = 120) -> None:
         """Return when the address answers; end everything when it does not."""
@@ -88,12 +100,9 @@ class Children:
         """The last one first: a worker takes leave of the server. Who does not go is killed, with its group."""
         for child in reversed(self._running):
             child.send_signal(signal.SIGINT)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                kill_group(child.pid)
+            kill_group(child.pid)
         self._running.clear()
 
     def _ended(self) -> list["subprocess.Popen[bytes]"]:
@@ -107,19 +116,8 @@ class Children:
 
 def kill_group(leader: int) -> None:
     """Nobody of the group is left."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def once(command: list[str], folder: Path | None = None) -> None:
-    """Run a command to its end; its output is shown if it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
 
 
 def answers(address: str) -> bool:

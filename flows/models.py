@@ -3,32 +3,30 @@
 import json
 from pathlib import Path
 
+from flows.show import existing, tested
 from storage.champions import Decision, Lineage, decide, lineage, lineages, now, rolled_back
 from storage.errors import InputError
 from storage.registry import card_of, runs
-from storage.store import Store
 
 SHOWN = 5  # decisions of each
 
 
 def models(root: Path, *, as_json: bool) -> str:
     """Every champion with the last decisions about its place."""
-    store = _store(root)
+    store = existing(root)
     known = lineages(store)
     if as_json:
         told = [{**each.model_dump(), "champion": each.champion and each.champion.model_dump()} for each in known]
         return json.dumps(told, indent=1, ensure_ascii=False)
     if not known:
         return f"no models in {root} yet; `cgcnn retrain` makes one"
-    tested = {
-        run.card.model: f"test {run.card.metric.upper()} {run.card.test:.4g} {run.card.unit}" for run in runs(store)
-    }
-    return "\n\n".join(_told(each, tested) for each in known)
+    errors = {run.card.model: tested(run.card) for run in runs(store)}
+    return "\n\n".join(_told(each, errors) for each in known)
 
 
 def promote_by_hand(wanted: str, root: Path) -> str:
     """Make a run's model the champion of its source and target."""
-    store = _store(root)
+    store = existing(root)
     card = card_of(wanted, store)
     before = lineage(store, card.name).champion
     if before and before.model == card.model:
@@ -50,24 +48,18 @@ def promote_by_hand(wanted: str, root: Path) -> str:
 
 def rollback(name: str, root: Path) -> str:
     """Make the champion before the champion again."""
-    store = _store(root)
+    store = existing(root)
     before = lineage(store, name).champion
     after = rolled_back(store, name).champion
     names = [decision.run if decision else "none" for decision in (after, before)]
     return f"{name}: the champion is {names[0]}; {names[1]} was taken back"
 
 
-def _store(root: Path) -> Store:
-    if not root.is_dir():
-        raise InputError(f"--store {root}: no such folder; `cgcnn retrain --store {root}` makes it")
-    return Store(root=root)
-
-
-def _told(each: Lineage, tested: dict[str, str]) -> str:
+def _told(each: Lineage, errors: dict[str, str]) -> str:
     champion = each.champion
     lines = [each.name]
     if champion:
-        lines.append(f"  champion  {champion.run}, since {champion.at[:10]}; {tested.get(champion.model, 'no card')}")
+        lines.append(f"  champion  {champion.run}, since {champion.at[:10]}; {errors.get(champion.model, 'no card')}")
     for decision in reversed(each.decisions[-SHOWN:]):
         what = {"rollback": "rolled back to"}.get(decision.kind, "promoted" if decision.promoted else "not promoted")
         lines.append(f"  {decision.at[:16].replace('T', ' ')}  {what} {decision.run}: {decision.reason}")

@@ -4,15 +4,13 @@ import json
 from pathlib import Path
 
 from storage.errors import InputError
-from storage.registry import Run, runs
+from storage.registry import Card, Run, runs
 from storage.store import Store
 
 
 def shown(root: Path, *, as_json: bool) -> str:
     """The runs as a table to read, or as JSON."""
-    if not root.is_dir():
-        raise InputError(f"--store {root}: no such folder; `cgcnn retrain --store {root}` makes it")
-    found = runs(Store(root=root))
+    found = runs(existing(root))
     if as_json:
         return json.dumps([run.told(root.absolute()) for run in found], indent=1)
     if not found:
@@ -20,12 +18,24 @@ def shown(root: Path, *, as_json: bool) -> str:
     return "\n\n".join(_told(run, root) for run in found)
 
 
+def existing(root: Path) -> Store:
+    """The store of that folder. Raises InputError if there is none."""
+    if not root.is_dir():
+        raise InputError(f"--store {root}: no such folder; `cgcnn retrain --store {root}` makes it")
+    return Store(root=root)
+
+
+def tested(card: Card) -> str:
+    """A run's test error with its unit."""
+    return f"test {card.metric.upper()} {_number(card.test)} {card.unit}".rstrip()
+
+
 def result(run: Run) -> str:
     """A run's test error with its unit, beside the baseline's."""
     card = run.card
     note = f"  ({card.note})" if card.note else ""
     return (
-        f"test {card.metric.upper()} {_number(card.test)} {card.unit}".rstrip()
+        tested(card)
         + f" on {card.materials:,} materials; baseline {_number(card.baseline)} {card.unit}".rstrip()
         + note
     )

@@ -75,18 +75,19 @@ class Lineage(BaseModel):
 def lineage(store: Store, name: str) -> Lineage:
     """The decisions so far; none where there is no such name."""
     path = _path(store, name)
-    try:
-        return Lineage.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Lineage(name=name)
-    except ValidationError:
-        raise InputError(f"{path}: is damaged; delete it, and promote a model by hand") from None
+    return _read(path) if path.exists() else Lineage(name=name)
 
 
 def lineages(store: Store) -> list[Lineage]:
     """Every one in the store, by name."""
-    found = [Lineage.model_validate_json(path.read_bytes()) for path in (store.root / FOLDER).glob("*.json")]
-    return sorted(found, key=lambda each: each.name)
+    return sorted(map(_read, (store.root / FOLDER).glob("*.json")), key=lambda each: each.name)
+
+
+def _read(path: Path) -> Lineage:
+    try:
+        return Lineage.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise InputError(f"{path}: is damaged; delete it, and promote a model by hand") from None
 
 
 def decide(store: Store, name: str, decision: Decision) -> Lineage:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import from_json
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ContentDecodingError, RequestException
+from requests.exceptions import RequestException
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
@@ -88,7 +88,7 @@ class PatientSession(Session):
     def _asked(self, url: str | bytes, options: dict[str, Any]) -> Response:
         try:
             answer = super().get(url, **options)
-        except (RequestException, ContentDecodingError) as error:
+        except RequestException as error:
             raise Again(reason_of(error)) from None
         if answer.status_code in KEY_REFUSED and self._taken:
             raise Again(f"the server answered {answer.status_code} to a key that it has taken before")

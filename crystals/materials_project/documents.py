@@ -48,13 +48,12 @@ def row_of(document: dict[str, Any], functional: str | None) -> Row:
     """The row of a raw document. One that the client's model refuses becomes a row with the fault in it."""
     known: dict[str, Any] = {**marks_of(document), schemas.FUNCTIONAL: functional}
     try:
-        asked = asked_model().model_validate(document)
+        asked: Any = asked_model().model_validate(document)
     except ValidationError as error:
         refused = Unreadable("unreadable", _first_fault(error))
         return Row(str(document["material_id"]), known, lambda: _refuse(refused))
     known |= {name: target.value_in(asked) for name, target in TARGETS.items()}
-    symmetry = getattr(asked, "symmetry", None)
-    known["spacegroup_number"] = symmetry.number if symmetry else None
+    known["spacegroup_number"] = asked.symmetry.number if asked.symmetry else None
     return Row(str(document["material_id"]), known, lambda: _crystal_of(asked))
 
 

@@ -65,12 +65,10 @@ def build(spec: DatabaseSpec) -> Facts:
         "material_page": source.material_page,
         "targets": source.targets(),
         "splits": source.splits(),
-        "database_version": spec.version,
-        "query": spec.query.model_dump(mode="json"),
         "rows": rows,
         "unreadable": unreadable,
         **{name: count for name, count in counts.items() if name != "unreadable"},
-        "left_out": chunks.left_out,
+        "left_out": len(changes.names) - rows,
         "seconds": time.perf_counter() - began,
     }
 
@@ -93,7 +91,6 @@ class Chunks:
     """The documents to fetch, a file for each chunk of them, named by what was asked for."""
 
     def __init__(self, service: Service, spec: DatabaseSpec, wanted: pa.Table) -> None:
-        self.left_out = 0
         self._service, self._spec, self._schema = service, spec, schemas.database(list(TARGETS))
         self._total = len(wanted)
         stamped = (wanted[name].to_pylist() for name in (schemas.MATERIAL_ID, schemas.LAST_UPDATED))
@@ -128,7 +125,6 @@ class Chunks:
     def _table(self, documents: list[dict[str, Any]], functionals: dict[str, str]) -> pa.Table:
         gnome = self._spec.query.include_gnome
         kept = [document for document in documents if unwanted(document, non_commercial=gnome) is None]
-        self.left_out += len(documents) - len(kept)
         return pa.Table.from_batches(batches_of(rows_of(kept, functionals), self._schema), self._schema)
 
     def _documents(self, ids: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -167,13 +163,12 @@ class Chunks:
 def _merge(spec: DatabaseSpec, changes: Changes, chunks: list[Path]) -> tuple[int, int]:
     """Write structures.parquet from what is unchanged and the chunks; how many rows it has, and unreadable ones."""
     schema = schemas.database(list(TARGETS))
-    fresh = InOrder(pq.read_table(path) for path in chunks)
-    old = InOrder(_unchanged_rows(spec.before, changes.unchanged))
+    fresh = InOrder((pq.read_table(path) for path in chunks), schema)
+    old = InOrder(_unchanged_rows(spec.before, changes.unchanged), schema)
     rows = unreadable = 0
     with pq.ParquetWriter(spec.output / STRUCTURES, schema, compression="zstd") as writer:
         for names in in_chunks(changes.names, PAGE):
-            parts = [fresh.up_to(names[-1].as_py()), old.up_to(names[-1].as_py())]
-            table = pa.concat_tables(part.select(schema.names).cast(schema) for part in parts if part is not None)
+            table = pa.concat_tables(stream.up_to(names[-1].as_py()) for stream in (fresh, old))
             writer.write_table(table.sort_by(schemas.MATERIAL_ID))
             rows += len(table)
             unreadable += len(table) - table["fault_rule"].null_count
@@ -192,20 +187,20 @@ def _unchanged_rows(before: Path | None, unchanged: pa.Array) -> Iterator[pa.Tab
 class InOrder:
     """Tables whose rows are sorted by material_id over all of them, read as far as asked for."""
 
-    def __init__(self, tables: Iterable[pa.Table]) -> None:
-        self._tables = iter(tables)
+    def __init__(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        self._tables, self._schema = iter(tables), schema
         self._ahead: pa.Table | None = None
 
-    def up_to(self, name: str) -> pa.Table | None:
-        """The rows not yet given, up to and including the material of that name; None where there are none."""
-        given: list[pa.Table] = []
+    def up_to(self, name: str) -> pa.Table:
+        """The rows not yet given, up to and including the material of that name."""
+        given = [self._schema.empty_table()]
         while (table := next(self._tables, None) if self._ahead is None else self._ahead) is not None:
             within = table.filter(pc.less_equal(table[schemas.MATERIAL_ID], name))
-            given.append(within)
+            given.append(within.select(self._schema.names).cast(self._schema))
             self._ahead = table.slice(len(within)) if len(within) < len(table) else None
             if self._ahead is not None:
                 break
-        return pa.concat_tables(given) if given else None
+        return pa.concat_tables(given)
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -112,3 +112,5 @@ def test_a_damaged_file_is_one_line(store):
     path.write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         lineage(store, NAME)
+    with pytest.raises(InputError, match="is damaged"):
+        lineages(store)

@@ -255,9 +255,9 @@ def test_rows_in_are_rows_out_whatever_the_size_of_the_pieces():
     names = [f"mp-{n:04}" for n in range(60)]
     for piece, step in itertools.product((1, 7, 25, 60), (1, 9, 60)):
         tables = [pa.table({schemas.MATERIAL_ID: names[n : n + piece]}) for n in range(0, 60, piece)]
-        rows = InOrder(tables)
+        rows = InOrder(tables, tables[0].schema)
         given = []
         for upper in [*names[step - 1 :: step], names[-1]]:
             part = rows.up_to(upper)
-            given += part[schemas.MATERIAL_ID].to_pylist() if part is not None else []
+            given += part[schemas.MATERIAL_ID].to_pylist()
             assert given == [n for n in names if n <= upper]

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,40 @@ class MaterialsProject:
 
 
 @pytest.fixture(scope="session")
-def _service() -> Iterator[MaterialsProject]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def free_port() -> Callable[[], int]:
+    """A port of loopback that nobody listens on, another one in each call."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def ask_server() -> Callable[..., Any]:
+    """ask_server(API address, what, **body): a Prefect server's answer, to a POST where there is a body."""
+
+    def answer(api: str, what: str, **body: Any) -> Any:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{api}/{what}", data, {"Content-Type": "application/json"})
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as found:
+                    return json.load(found)
+            except urllib.error.HTTPError as error:  # with SQLite, a busy server says 503: ask again later
+                if error.code != 503:
+                    raise
+                time.sleep(0.5)
+        raise TimeoutError(what)
+
+    return answer
+
+
+@pytest.fixture(scope="session")
+def _service(free_port) -> Iterator[MaterialsProject]:
+    port = free_port()
     service = MaterialsProject(port)
     command = [sys.executable, "server.py", str(port), str(service.count)]
     process = subprocess.Popen(command, cwd=SERVICE)

@@ -1,14 +1,14 @@
 """`make serve`: what it starts, what the API says of it, and that nothing is left when it ends."""
 
-import json
+import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ QUICK = {
 class Service:
     """A running `deployments/serve.py`, and the API of its server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: tuple[int, int], ask_server: Callable[..., Any]) -> None:
         self.store = folder / "store"
-        ports = [free_port(), free_port()]
-        self.api = f"http://127.0.0.1:{ports[0]}/api"
+        self.ask = functools.partial(ask_server, f"http://127.0.0.1:{ports[0]}/api")
         self.command = [sys.executable, str(ROOT / "deployments" / "serve.py"), f"--store={self.store}"]
         self.command += [f"--port={ports[0]}", f"--reports-port={ports[1]}"]
         self.environment = {**os.environ, "PREFECT_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
@@ -49,13 +48,6 @@ class Service:
             assert time.monotonic() < until, self.log.read_text()
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.3)
-
-    def ask(self, what: str, **body: Any) -> Any:
-        """The server's answer: to a POST where there is a body."""
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"{self.api}/{what}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
 
     def run(self, **parameters: Any) -> str:
         """The id of a run of retrain/adhoc, as the UI's form starts one."""
@@ -88,15 +80,9 @@ class Service:
         self.process.wait(90)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    made = Service(tmp_path_factory.mktemp("serve"))
+def service(tmp_path_factory, free_port, ask_server):
+    made = Service(tmp_path_factory.mktemp("serve"), (free_port(), free_port()), ask_server)
     made.start()
     yield made
     made.process.kill()

@@ -1,9 +1,8 @@
 """A real Prefect server for the session, a small table of crystals, and `cgcnn` as its users run it."""
 
-import json
+import functools
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -19,11 +18,9 @@ Cgcnn = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[str]:
+def server(tmp_path_factory, free_port) -> Iterator[str]:
     """The API address of a Prefect server that lives as long as the session."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     home = tmp_path_factory.mktemp("server")
     schedules_at_once = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
     environment = {**os.environ, "PREFECT_HOME": str(home), **schedules_at_once}
@@ -68,23 +65,9 @@ def cgcnn(environment) -> Cgcnn:
 
 
 @pytest.fixture(scope="session")
-def ask(server) -> Callable[..., Any]:
-    """The server's answer to a POST."""
-
-    def answer(what: str, **body: object) -> Any:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{server}/{what}", data=json.dumps(body).encode(), headers=headers)
-        for _ in range(20):
-            try:
-                with urllib.request.urlopen(request, timeout=30) as found:
-                    return json.load(found)
-            except urllib.error.HTTPError as error:  # with SQLite, a busy server says 503: ask again later
-                if error.code != 503:
-                    raise
-                time.sleep(0.5)
-        raise TimeoutError(what)
-
-    return answer
+def ask(server, ask_server) -> Callable[..., Any]:
+    """The session's server's answer."""
+    return functools.partial(ask_server, server)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What goes wrong on the way is tried again or told in one line, and nothing that came is lost or shown."""
 
-import socket
-
 import pytest
 
 from storage.errors import InputError, WorldError
@@ -109,12 +107,9 @@ def test_a_heartbeat_that_is_refused(run, spec, materials_project):
         run(spec())
 
 
-def test_a_service_that_is_not_there(spec, run, materials_project, monkeypatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
+def test_a_service_that_is_not_there(spec, run, materials_project, monkeypatch, free_port):
     asked = spec()
-    monkeypatch.setattr(materials_project, "endpoint", f"http://127.0.0.1:{port}/")
+    monkeypatch.setattr(materials_project, "endpoint", f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(WorldError, match=r"from http://127\.0\.0\.1:\d+/: .*ConnectionError, MaxRetryError, NewConn"):
         run(asked)
 

@@ -1,6 +1,6 @@
-"""A Prefect server with UI, the work pool, the deployments, a worker, and the store's reports, on this machine alone.
+"""A Prefect server with UI, the work pools, the deployments, their workers, and the store's reports.
 
-    python deployments/serve.py [--store store] [--port 4200] [--reports-port 4280]
+    python deployments/serve.py [--store store] [--port 4200] [--reports-port 4280] [--gpu-worker]
 
 Ctrl-C ends it all. What is configured stays in Prefect's own database; started again, it finds it there.
 """
@@ -21,25 +21,24 @@ from typing import NoReturn
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 PREFECT = [sys.executable, "-m", "prefect"]
-POOL = "cpu"
 DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_PROXY": HOST}
 
 
 def main() -> None:
     """Start everything, say where it is, and wait for the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path("store"), help="the folder of every run's results")
+    parser.add_argument("--store", default="store", help="the folder of every run's results, or its URL")
     parser.add_argument("--port", type=int, default=4200, help="of the server and its UI")
     parser.add_argument("--reports-port", type=int, default=4280, help="of the reports, read-only")
+    parser.add_argument("--gpu-worker", action="store_true", help="start it even where this machine has no GPU")
     options = parser.parse_args()
-    store = options.store.absolute()
-    reports = store / "report"
-    reports.mkdir(parents=True, exist_ok=True)
+    store = options.store if "://" in options.store else str(Path(options.store).absolute())
+    gpu = options.gpu_worker or Path("/dev/nvidia0").exists()
     ui = f"http://{HOST}:{options.port}"
     os.environ.update(
         PREFECT_API_URL=f"{ui}/api",
         PREFECT_SERVER_UI_API_URL="/api",  # else the UI calls port 4200, whatever the server's is
-        CGCNN_STORE=str(store),
+        CGCNN_STORE=store,
         CGCNN_REPORTS_URL=f"http://{HOST}:{options.reports_port}",
     )
     for name, value in DEFAULTS.items():
@@ -49,14 +48,16 @@ def main() -> None:
     children = Children()
     children.start([*PREFECT, "server", "start", "--host", HOST, "--port", str(options.port)])
     children.wait_until(f"{ui}/api/health")
-    children.once([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
-    children.once(
-        [*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(HERE / "prefect.yaml")], HERE.parent
-    )
-    children.start([*PREFECT, "worker", "start", "--pool", POOL])
-    files = [sys.executable, "-m", "http.server", str(options.reports_port), "--bind", HOST, "--directory"]
-    children.start([*files, str(reports)])
-    print(f"\nUI {ui}\nreports {os.environ['CGCNN_REPORTS_URL']}\nstore {store}\nCtrl-C stops it all\n", flush=True)
+    children.once([sys.executable, str(HERE / "apply.py"), "--store", store])
+    children.start([sys.executable, str(HERE / "watch.py")])
+    for pool in ("cpu", "gpu") if gpu else ("cpu",):
+        children.start([*PREFECT, "worker", "start", "--pool", pool])
+    files = [sys.executable, str(HERE / "reports.py"), "--store", store, "--port", str(options.reports_port)]
+    children.start(files)
+    print(f"\nUI {ui}\nreports {os.environ['CGCNN_REPORTS_URL']}\nstore {store}")
+    if not gpu:
+        print("no GPU here: no worker for the pool gpu (--gpu-worker starts one all the same)")
+    print("Ctrl-C stops it all\n", flush=True)
     children.watch()
 
 
@@ -72,11 +73,9 @@ class Children:
         """Start one."""
         self._running.append(subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL))
 
-    def once(self, command: list[str], folder: Path | None = None) -> None:
-        """Run a command to its end; if it fails, show what it said and end everything."""
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+    def once(self, command: list[str]) -> None:
+        """Run a command to its end; if it fails, end everything."""
+        if subprocess.run(command, check=False).returncode:
             self.end()
             stop(f"{' '.join(command[1:5])} failed")
 

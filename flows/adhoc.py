@@ -20,6 +20,7 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     A source that does not exist is told before Prefect starts anything.
     """
     check_source(config.source, config.target, config.materials_project)
+    Store.at(config.store).check()
     signal.signal(signal.SIGTERM, _leave)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -38,12 +39,12 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     promoted = retrain(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact
         promoted = promoted.result()
-    store = Store(root=config.store)
+    store = Store.at(config.store)
     card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
     return [
         f"{card.run}: {card.target}",
         result(Run(finished=promoted.created, card=card)),
-        f"report: {store.root / card.report}",
+        f"report: {store.where(card.report)}",
     ]
 
 

@@ -76,7 +76,7 @@ def parser() -> OneLineParser:
     )
     retrain.add_argument("--source", help="alloys (default), materials-project, a table, or a folder of CIF files")
     retrain.add_argument("--target", help="column to learn; may be left out where there is only one")
-    retrain.add_argument("--store", help="folder that keeps every step's result (default: store)")
+    retrain.add_argument("--store", help="folder or URL that keeps every step's result (default: store)")
     retrain.add_argument(
         "--config",
         action="append",
@@ -96,12 +96,12 @@ def parser() -> OneLineParser:
     predict.add_argument(
         "--model", default="champion", help="champion (default), a champion's name, a run, latest, or a model's folder"
     )
-    predict.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
+    predict.add_argument("--store", default="store", help="the store of the runs (default: store)")
     predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")
     predict.set_defaults(run=run_predict)
 
     show = commands.add_parser("show", help="the runs in the store, newest first", allow_abbrev=False)
-    show.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
+    show.add_argument("--store", default="store", help="the store of the runs (default: store)")
     show.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
     show.set_defaults(run=run_show)
     _add_models(commands)
@@ -119,7 +119,7 @@ def _add_models(commands: Any) -> None:
     rollback.add_argument("name", metavar="NAME", help="source and target, as `cgcnn models` lists them")
     rollback.set_defaults(run=run_rollback)
     for command in (models, promote, rollback):
-        command.add_argument("--store", default="store", type=Path, help="the store of the runs (default: store)")
+        command.add_argument("--store", default="store", help="the store of the runs (default: store)")
 
 
 def _described_keys() -> str:
@@ -143,9 +143,9 @@ def run_retrain(options: argparse.Namespace) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """`cgcnn predict`."""
-    from flows.predict import predict  # the other commands need none of what it imports
+    from tasks.prediction import predict  # the other commands need none of what it imports
 
-    predict(options.files, options.model, options.store, options.output)
+    predict(options.files, options.model, options.store, options.output, lambda line: print(line, file=sys.stderr))
 
 
 def run_show(options: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ class RetrainConfig(BaseModel):
         "alloys", description="alloys, materials-project, a table of structures, or a folder of CIF files."
     )
     target: str | None = Field(None, description="The column to learn; null takes it where there is only one.")
-    store: Path = Field(Path("store"), description="The folder that keeps every step's result.")
+    store: str = Field("store", description="The folder that keeps every step's result, or its URL.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")
     materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
     checks: ChecksConfig = ChecksConfig()
@@ -35,10 +35,8 @@ class RetrainConfig(BaseModel):
     promotion: PromotionConfig = PromotionConfig()
 
 
-def _usable(store: Path) -> None:
-    if "://" in str(store) or ":/" in str(store):
-        raise InputError(f"--store {store}: a store is a local folder")
-    if store.exists() and not store.is_dir():
+def _usable(store: str) -> None:
+    if Path(store).exists() and not Path(store).is_dir():
         raise InputError(f"--store {store}: is a file; a store is a folder")
 
 

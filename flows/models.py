@@ -1,7 +1,6 @@
 """`cgcnn models`, `promote` and `rollback`: which model is used, since when and why, and another one instead."""
 
 import json
-from pathlib import Path
 
 from flows.show import existing, tested
 from storage.champions import Decision, Lineage, decide, lineage, lineages, now, rolled_back
@@ -11,7 +10,7 @@ from storage.registry import card_of, runs
 SHOWN = 5  # decisions of each
 
 
-def models(root: Path, *, as_json: bool) -> str:
+def models(root: str, *, as_json: bool) -> str:
     """Every champion with the last decisions about its place."""
     store = existing(root)
     known = lineages(store)
@@ -24,15 +23,15 @@ def models(root: Path, *, as_json: bool) -> str:
     return "\n\n".join(_told(each, errors) for each in known)
 
 
-def promote_by_hand(wanted: str, root: Path) -> str:
+def promote_by_hand(wanted: str, root: str) -> str:
     """Make a run's model the champion of its source and target."""
     store = existing(root)
     card = card_of(wanted, store)
     before = lineage(store, card.name).champion
     if before and before.model == card.model:
         raise InputError(f"{card.run}: is the champion of {card.name} already")
-    if not (store.root / card.model / "model.json").exists():
-        raise InputError(f"{card.run}: its model {store.root / card.model} is lost")
+    if store.read(*card.model.split("/")) is None:
+        raise InputError(f"{card.run}: its model {store.where(card.model)} is lost")
     decision = Decision(
         at=now(),
         kind="promote",
@@ -46,7 +45,7 @@ def promote_by_hand(wanted: str, root: Path) -> str:
     return f"{card.name}: the champion is {card.run}{f', before it was {before.run}' if before else ''}"
 
 
-def rollback(name: str, root: Path) -> str:
+def rollback(name: str, root: str) -> str:
     """Make the champion before the champion again."""
     store = existing(root)
     before = lineage(store, name).champion

@@ -1,65 +1,27 @@
-"""`cgcnn predict`: structures → graphs as the model was trained on → predictions, in the order of the inputs."""
+"""The property of many structures from a stored model, as a deployment: `cgcnn predict` on a worker."""
 
-import json
-import os
-import shutil
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from storage.errors import InputError
-from storage.registry import model_folder
-from storage.store import Store
-from tasks.programs import Program, run_program
+from prefect import flow
+from pydantic import Field
+
+from tasks.predict import predict_files
+from tasks.programs import end_all
 
 
-def predict(files: list[str], wanted: str, root: Path, output: Path | None) -> None:
-    """Write id, formula, predicted and error of each input to `output`, or as CSV to the standard output."""
-    if output and output.suffix not in {".csv", ".parquet"}:
-        raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
-    if output and output.is_dir():
-        raise InputError(f"--output {output}: is a folder")
-    if output and not output.parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {output.parent}")
-    missing = [name for name in files if not Path(name).exists()]
-    if missing:
-        raise InputError(f"{missing[0]}: no such file or folder")
-    model = model_folder(wanted, Store(root=root)).absolute()
-    config = _graphs_of(model)
-    form = output.suffix if output else ".csv"
-    with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
-        work = Path(folder)
-        inputs = Program(module="crystals.predict_inputs", spec={"files": files, "config": config})
-        read = run_program(inputs, _made(work / "inputs"), _tell)
-        made = work / "inputs" / "output"
-        spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
-        answered = run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), _tell)
-        table = work / "predictions" / "output" / f"predictions{form}"
-        if output:
-            table.replace(output)
-        else:
-            with table.open(encoding="utf-8") as lines:
-                shutil.copyfileobj(lines, sys.stdout)
-    told = " ".join(f"{answered['target']} {answered['unit']}".split())
-    unseen = answered["unseen_elements"]
-    if unseen:
-        _tell(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
-    _tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({told})")
+@flow(name="predict", on_cancellation=[lambda *_: end_all()], on_crashed=[lambda *_: end_all()])
+def predict(
+    files: Annotated[list[str], Field(min_length=1)],
+    output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")],
+    model: str = "champion",
+    store: str = "store",
+) -> dict[str, int | str]:
+    """A table with id, formula, predicted and error of each structure; what was refused says why.
 
-
-def _graphs_of(model: Path) -> dict[str, Any]:
-    """The graph configuration that the model was trained with."""
-    try:
-        return dict(json.loads((model / "model.json").read_text(encoding="utf-8"))["graph_config"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"--model {model}: its model.json was not written by cgcnn") from None
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(line + os.linesep)
+    Args:
+        files: CIF and POSCAR files, folders of them, and tables of structures, on the worker's machine.
+        output: The table to write, a .csv or .parquet file on the worker's machine.
+        model: champion, a champion's name, a run, latest, or a model's folder.
+        store: The folder that keeps every run's results, or its URL.
+    """
+    return predict_files(files, model, store, output)

@@ -13,11 +13,12 @@ from pydantic import Field
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
-from storage.store import Artefact
+from storage.artefact import Artefact
 from tasks.caching import Place
 from tasks.compare import compare, opponent
 from tasks.download import download
 from tasks.evaluate import evaluate
+from tasks.gpu_pool import cancel_with
 from tasks.graphs import graphs as build_graphs
 from tasks.look import look
 from tasks.programs import end_all
@@ -38,13 +39,13 @@ def run_name() -> str:
     name="retrain",
     flow_run_name=run_name,
     task_runner=cast(TaskRunner[Any], ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)),
-    on_cancellation=[lambda *_: end_all()],
+    on_cancellation=[lambda *_: end_all(), cancel_with],
     on_crashed=[lambda *_: end_all()],
 )
 def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     source: str = "alloys",
     target: str | None = None,
-    store: Path = Path("store"),
+    store: str = "store",
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto",
     materials_project: MaterialsProjectQuery = MaterialsProjectQuery(),
     checks: ChecksConfig = ChecksConfig(),
@@ -59,7 +60,7 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     Args:
         source: alloys, materials-project, a table of structures, or a folder of CIF files.
         target: The column to learn; null where there is only one, or a default.
-        store: The folder that keeps every step's result.
+        store: The folder that keeps every step's result, or its URL (s3://bucket/folder).
         device: auto, cpu, cuda or cuda:N.
         materials_project: Which materials are asked for, where the source is materials-project.
         checks: The bounds outside of which a structure is rejected.
@@ -69,12 +70,12 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
         train: How it is trained.
         promotion: When it takes the champion's place.
     """
-    place = Place(store=store, device=device)
+    place = Place(store=store, device=device, elsewhere=train.where != "here")
     origin = look(source, target, materials_project)
     downloaded = download(origin.source, origin.contents, origin.query, origin.version, place)
     structures = validate(downloaded, origin.target, checks, place)
     built = build_graphs(structures, origin.target, graphs, place)
-    trained = train_model(built, model, train, split, place)
+    trained = train_model(built, model, train.anywhere, split, place)
     evaluated = evaluate(trained, downloaded, place)
     compared = compare(trained, opponent(downloaded, trained, place), promotion, place)
     page = report(downloaded, structures, built, trained, evaluated, compared, place)

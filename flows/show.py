@@ -1,28 +1,30 @@
 """What the store holds: its runs, newest first."""
 
 import json
-from pathlib import Path
 
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
 
 
-def shown(root: Path, *, as_json: bool) -> str:
+def shown(root: str, *, as_json: bool) -> str:
     """The runs as a table to read, or as JSON."""
-    found = runs(existing(root))
+    store = existing(root)
+    found = runs(store)
     if as_json:
-        return json.dumps([run.told(root.absolute()) for run in found], indent=1)
+        return json.dumps([run.told(store.absolute()) for run in found], indent=1)
     if not found:
         return f"no runs in {root} yet; `cgcnn retrain` makes one"
-    return "\n\n".join(_told(run, root) for run in found)
+    return "\n\n".join(_told(run, store) for run in found)
 
 
-def existing(root: Path) -> Store:
-    """The store of that folder. Raises InputError if there is none."""
-    if not root.is_dir():
+def existing(root: str) -> Store:
+    """The store in that folder or at that URL. Raises InputError if there is none."""
+    store = Store.at(root)
+    store.check()
+    if not (store.remote or store.root.is_dir()):
         raise InputError(f"--store {root}: no such folder; `cgcnn retrain --store {root}` makes it")
-    return Store(root=root)
+    return store
 
 
 def tested(card: Card) -> str:
@@ -41,10 +43,10 @@ def result(run: Run) -> str:
     )
 
 
-def _told(run: Run, root: Path) -> str:
+def _told(run: Run, store: Store) -> str:
     card = run.card
     lines = [f"{card.run}  {run.finished[:16].replace('T', ' ')} UTC", f"  {result(run)}"]
-    lines += [f"  {name:12} {root / getattr(card, name)}" for name in ("report", "model", "predictions")]
+    lines += [f"  {name:12} {store.where(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
 
 

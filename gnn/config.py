@@ -102,6 +102,16 @@ class TrainConfig(BaseModel):
     )
     threshold: float = Field(0.0, description="Classification: the positive class lies above this value of the target.")
     seed: int = Field(0, description="Initial weights and order of batches.")
+    where: Literal["here", "gpu-pool"] = Field(
+        "here",
+        exclude_if=lambda where: where == "here",
+        description="here, or gpu-pool: on a worker of the Prefect work pool `gpu`.",
+    )
+
+    @property
+    def anywhere(self) -> Self:
+        """The same, without the place: what the weights depend on."""
+        return self.model_copy(update={"where": "here"})
 
     @property
     def keeps_last(self) -> bool:

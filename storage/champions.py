@@ -1,20 +1,18 @@
 """Which model is used: one champion for each source and target, and how it came to be.
 
-`<root>/champions/<name>.json` has every decision, the last of them last; the champion follows from them. It is changed
-under a lock and replaced in one rename: two runs that finish together decide one after the other.
+`champions/<name>/0001.json`, `0002.json`, … in the store are the decisions, one a file; the champion follows from them.
+A file is written only where there is none of its number: of two runs that finish together one decides after the other,
+wherever the store lies.
 """
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import InputError
-from storage.program import write_atomically
 from storage.schemas import safe_name
-from storage.store import Store, locked
+from storage.store import Store
 
 FOLDER = "champions"
 
@@ -72,38 +70,58 @@ class Lineage(BaseModel):
         return self.champion.model if self.champion else None
 
 
+class _Entry(BaseModel):
+    name: str
+    decision: Decision
+
+
 def lineage(store: Store, name: str) -> Lineage:
     """The decisions so far; none where there is no such name."""
-    path = _path(store, name)
-    return _read(path) if path.exists() else Lineage(name=name)
+    return _lineage(store, name, store.texts(_folder(name)))
+
+
+def _folder(name: str) -> str:
+    return f"{FOLDER}/{safe_name(name)}"
+
+
+def _lineage(store: Store, name: str, files: dict[str, str]) -> Lineage:
+    return Lineage(
+        name=name,
+        decisions=[_entry(store, f"{_folder(name)}/{file}", text).decision for file, text in sorted(files.items())],
+    )
 
 
 def lineages(store: Store) -> list[Lineage]:
     """Every one in the store, by name."""
-    return sorted(map(_read, (store.root / FOLDER).glob("*.json")), key=lambda each: each.name)
+    known: dict[str, list[Decision]] = {}
+    for file, text in sorted(store.texts(FOLDER).items()):
+        entry = _entry(store, f"{FOLDER}/{file}", text)
+        known.setdefault(entry.name, []).append(entry.decision)
+    return [Lineage(name=name, decisions=decisions) for name, decisions in sorted(known.items())]
 
 
-def _read(path: Path) -> Lineage:
+def _entry(store: Store, file: str, text: str) -> _Entry:
     try:
-        return Lineage.model_validate_json(path.read_bytes())
+        return _Entry.model_validate_json(text)
     except ValidationError:
-        raise InputError(f"{path}: is damaged; delete it, and promote a model by hand") from None
+        raise InputError(f"{store.where(file)}: is damaged; delete it, and promote a model by hand") from None
 
 
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
     """Write a decision down, once. Raises ChampionChanged if it was made against another one than there is now."""
-    path = _path(store, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix(".lock")):
-        before = lineage(store, name)
+    folder = _folder(name)
+    while True:
+        files = store.texts(folder)
+        before = _lineage(store, name, files)
         if decision.kind == "retrain" and any(_same(decision, made) for made in before.decisions):
             return before
         reigning = before.champion.model if before.champion else None
         if decision.kind == "retrain" and reigning != decision.champion:
             raise ChampionChanged(f"{name}: {reigning} was promoted meanwhile")
-        after = before.model_copy(update={"decisions": [*before.decisions, decision]})
-        write_atomically(path, json.dumps(after.model_dump(), indent=1, ensure_ascii=False))
-    return after
+        entry = _Entry(name=name, decision=decision)
+        last = int(max(files, default="0000")[:4])  # not their count: a damaged one may have been deleted
+        if store.create(f"{folder}/{last + 1:04}.json", entry.model_dump_json(indent=1)):
+            return before.model_copy(update={"decisions": [*before.decisions, decision]})
 
 
 def _same(one: Decision, other: Decision) -> bool:
@@ -133,7 +151,3 @@ def rolled_back(store: Store, name: str) -> Lineage:
 def now() -> str:
     """The time, as decisions have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _path(store: Store, name: str) -> Path:
-    return store.root / FOLDER / f"{safe_name(name)}.json"

@@ -2,106 +2,75 @@
 
 No manifest, no artefact. A key is the sha256 of the step's name and version, the parameters that matter to its
 bytes, and the contents of its inputs; so a key that is there, and whose files still match their digests, is the result.
+
+A store at a URL has a copy here of what was used here: programs read and write local files. What is finished goes
+there, the manifest last, and what others finished comes from there when it is asked for.
 """
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from storage.artefact import MANIFEST, Artefact, Part, Recipe, StoredFile, digest_of, digest_of_file, manifest_of
+from storage.copies import published, put_in_place, synchronised
 from storage.errors import InputError
 from storage.program import write_atomically
-
-MANIFEST = "manifest.json"
-
-
-class StoredFile(BaseModel):
-    """Size and content of one file of an artefact."""
-
-    model_config = ConfigDict(frozen=True)
-
-    size: int
-    sha256: str
-
-
-class Part(BaseModel):
-    """An artefact that belongs to another one, as a shard does to its table."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: str
-    key: str
-    digest: str
-
-
-class Artefact(BaseModel):
-    """What a step made: the manifest of its files. `facts` tell of the run and are no part of `digest`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: str
-    version: int
-    key: str
-    created: str
-    parameters: dict[str, Any]
-    inputs: dict[str, str]
-    files: dict[str, StoredFile]
-    parts: list["Part"] = []
-    facts: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """Content of all files and parts: the same bytes have the same digest, however they were made."""
-        return digest_of([{n: file.sha256 for n, file in self.files.items()}, sorted(p.digest for p in self.parts)])
-
-
-def digest_of(value: Any) -> str:
-    """sha256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Recipe(BaseModel):
-    """All that an artefact's bytes depend on: the step, its version, its parameters, the contents of its inputs."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: str
-    version: int
-    parameters: dict[str, Any]
-    inputs: dict[str, str]
-
-    @property
-    def key(self) -> str:
-        """The name under which the artefact is stored."""
-        return digest_of(self.model_dump())
+from storage.remote import SEPARATOR, Remote, remote_at
 
 
 class Store(BaseModel):
-    """A folder of artefacts, shared by any number of runs at a time."""
+    """A folder of artefacts, shared by any number of runs at a time; `url` where it lies elsewhere."""
 
     model_config = ConfigDict(frozen=True)
 
     root: Path
+    url: str | None = None
+
+    @classmethod
+    def at(cls, place: str | Path) -> "Store":
+        """The store in that folder, or at that URL: then its copy here is under $XDG_CACHE_HOME."""
+        if SEPARATOR not in str(place):
+            return cls(root=Path(place))
+        url = str(place).rstrip("/")
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cls(root=caches / "cgcnn-flows" / digest_of(url)[:16], url=url)
+
+    def absolute(self) -> "Store":
+        """The same for who works in another folder."""
+        return self.model_copy(update={"root": self.root.absolute()})
+
+    @property
+    def remote(self) -> Remote | None:
+        """Where it lies, if not here."""
+        return remote_at(self.url) if self.url else None
+
+    def check(self) -> None:
+        """Raises InputError where it lies elsewhere and there is no such place."""
+        if self.remote:
+            self.remote.check()
+
+    def where(self, name: str) -> str:
+        """A file of the store as others find it: a path, or a URL."""
+        return f"{self.url}/{name}".rstrip("/") if self.url else str(self.root / name)
 
     def folder(self, step: str, key: str) -> Path:
-        """Where the artefact lies, or would."""
+        """Where the artefact lies here, or would."""
         return self.root / step / key
+
+    def fetched(self, step: str, key: str) -> Path:
+        """Its folder, with its files in it: those of an artefact that was made elsewhere are fetched."""
+        folder = self.folder(step, key)
+        if self.remote and not (folder / MANIFEST).exists():
+            self.find(step, key, lambda _: None)
+        return folder
 
     def path(self, artefact: Artefact, name: str) -> Path:
         """One file of an artefact."""
@@ -109,17 +78,16 @@ class Store(BaseModel):
 
     def find(self, step: str, key: str, tell: Callable[[str], object]) -> Artefact | None:
         """The artefact, every byte verified. Where it is damaged: None, and `tell` gets a line that says why."""
-        folder = self.folder(step, key)
-        artefact = self.read(step, key)
-        if artefact is None:
-            if folder.exists():
-                tell(f"{step} {key[:8]}: {MANIFEST} is missing or damaged; the step runs again")
+        artefact = self._read(step, key)
+        fault = self._damage(step, key, artefact)
+        if self.remote:
+            with locked(self._work(f"copy-{key}.lock")):
+                artefact, fault = synchronised(self.remote, self.folder(step, key), None if fault else artefact)
+            fault = fault or self._damage(step, key, artefact)
+        if fault:
+            tell(f"{step} {key[:8]}: {fault}; the step runs again")
+        if artefact is None or fault:
             return None
-        for name, file in artefact.files.items():
-            fault = _fault(folder / name, file)
-            if fault:
-                tell(f"{step} {key[:8]}: {name} {fault}; the step runs again")
-                return None
         for part in artefact.parts:
             found = self.find(part.step, part.key, tell)
             if found is None or found.digest != part.digest:
@@ -127,19 +95,60 @@ class Store(BaseModel):
                 return None
         return artefact
 
+    def _damage(self, step: str, key: str, artefact: Artefact | None) -> str:
+        """What is wrong with the files here; nothing where there are none."""
+        folder = self.folder(step, key)
+        if artefact is None:
+            return f"{MANIFEST} is missing or damaged" if folder.exists() else ""
+        faults = (f"{name} {fault}" for name, file in artefact.files.items() if (fault := _fault(folder / name, file)))
+        return next(faults, "")
+
     def read(self, step: str, key: str) -> Artefact | None:
         """The artefact as its manifest tells it, its files unread; None where there is no readable manifest."""
+        return manifest_of(self.remote.read(f"{step}/{key}/{MANIFEST}")) if self.remote else self._read(step, key)
+
+    def _read(self, step: str, key: str) -> Artefact | None:
         path = self.folder(step, key) / MANIFEST
-        try:
-            return Artefact.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+        return manifest_of(path.read_bytes()) if path.exists() else None
 
     def list(self, step: str) -> Iterator[Artefact]:
         """Every artefact of a step, newest first, files unread."""
-        folders = [f for f in (self.root / step).glob("*") if (f / MANIFEST).exists()]
-        found = [a for f in folders if (a := self.read(step, f.name)) is not None]
+        if self.remote:
+            names = [f"{step}/{name}" for name in self.remote.sizes(step) if name.endswith(f"/{MANIFEST}")]
+            manifests = list(self.remote.read_all(names).values())
+        else:
+            manifests = [path.read_bytes() for path in (self.root / step).glob(f"*/{MANIFEST}")]
+        found = [artefact for manifest in manifests if (artefact := manifest_of(manifest)) is not None]
         yield from sorted(found, key=lambda artefact: artefact.created, reverse=True)
+
+    def create(self, name: str, text: str) -> bool:
+        """Write a small file unless there is one of that name; False where there is, whoever else writes meanwhile."""
+        if self.remote:
+            return self.remote.create(name, text.encode())
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+        write_atomically(aside, text)
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            return False
+        finally:
+            aside.unlink()
+        return True
+
+    def texts(self, folder: str) -> dict[str, str]:
+        """The small files under a folder, by their names in it."""
+        if self.remote:
+            found = self.remote.read_all([f"{folder}/{name}" for name in self.remote.sizes(folder)])
+            return {name.removeprefix(f"{folder}/"): content.decode() for name, content in found.items()}
+        top = self.root / folder
+        return {str(path.relative_to(top)): path.read_text(encoding="utf-8") for path in top.rglob("[!.]*.json")}
+
+    def _work(self, name: str) -> Path:
+        folder = self.root / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
 
     @contextmanager
     def building(self, step: str, key: str) -> Iterator[Path]:
@@ -148,8 +157,7 @@ class Store(BaseModel):
         The kernel frees the lock when its holder dies, so nobody waits for a run that is no more. A wrong input leaves
         nothing that a next attempt could use.
         """
-        work = self.root / "work" / f"{step}-{key}"
-        work.mkdir(parents=True, exist_ok=True)
+        work = self._work(f"{step}-{key}")
         with locked(work.with_name(f"{work.name}.lock")):
             work.mkdir(exist_ok=True)
             try:
@@ -172,12 +180,9 @@ class Store(BaseModel):
         )
         write_atomically(output / MANIFEST, artefact.model_dump_json(indent=1))
         folder = self.folder(recipe.step, artefact.key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():  # damaged: find() said so
-            grave = self.root / "work" / f"damaged-{artefact.key}-{time.time_ns()}"
-            folder.replace(grave)
-            shutil.rmtree(grave)
-        output.replace(folder)
+        put_in_place(output, folder)
+        if self.remote:
+            published(self.remote, artefact, folder)
         return artefact
 
 

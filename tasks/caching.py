@@ -15,8 +15,9 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.errors import WorldError
-from storage.store import Artefact, Part, Recipe, Store
+from storage.artefact import Artefact, Part, Recipe
+from storage.errors import InputError, WorldError
+from storage.store import Store
 from tasks.following import follower
 from tasks.programs import Program, run_program
 
@@ -26,13 +27,19 @@ class Place(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    store: Path
+    store: str
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    elsewhere: bool = Field(False, description="Is what can be made elsewhere handed over?")
+
+    @property
+    def address(self) -> str:
+        """The store as any process finds it that sees the same disk, or the same URL."""
+        return self.artefacts.where("")
 
     @property
     def artefacts(self) -> Store:
-        """The store at its absolute path: programs run in other folders."""
-        return Store(root=self.store.absolute())
+        """The store, its path absolute: programs run in other folders."""
+        return Store.at(self.store).absolute()
 
     def file(self, artefact: Artefact, name: str) -> Path:
         """One file of an artefact."""
@@ -82,13 +89,15 @@ def step(
     retries: int = 3,
     told: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     then: Callable[[Artefact, dict[str, Any]], None] | None = None,
+    elsewhere: Callable[[Recipe, dict[str, Any]], None] | None = None,
 ) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
     """Make a Prefect task of a function that says how its artefact is made.
 
     The function is called only when the store does not have what it would make. Raise `version` when the same
     arguments come to give other bytes. `told` picks from the arguments what the step writes down of them besides their
     contents (a name, a setting): it becomes part of the key. `then` is called with the artefact and the arguments,
-    whether it was made now or found.
+    whether it was made now or found. `elsewhere` has it made by somebody else, into the same store, where the place
+    says so.
     """
 
     def decorate(plan: Callable[..., Made]) -> Task[..., Artefact]:
@@ -101,7 +110,10 @@ def step(
             place = next(v for v in bound.arguments.values() if isinstance(v, Place))
             besides = {} if told is None else {"told": told(bound.arguments)}
             recipe = recipe_of(name, version, {**bound.arguments, **besides})
-            artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
+            if elsewhere is not None and place.elsewhere:
+                artefact, found = made_elsewhere(place.artefacts, recipe, lambda: elsewhere(recipe, bound.arguments))
+            else:
+                artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
             if then is not None:
                 then(artefact, bound.arguments)
             if not found:
@@ -139,6 +151,28 @@ def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tup
                 logger.info("%s", line_of(artefact))
                 return artefact, False
     return found, True
+
+
+def made_elsewhere(store: Store, recipe: Recipe, make: Callable[[], None]) -> tuple[Artefact, bool]:
+    """The artefact of `recipe`, and whether the store had it. Raises InputError if it is not there when it was made."""
+    logger = get_run_logger()
+    found = store.find(recipe.step, recipe.key, logger.warning)
+    if found is not None:
+        return found, True
+    make()
+    artefact = store.find(recipe.step, recipe.key, logger.warning)
+    if artefact is None:
+        raise InputError(f"{store.where('')}: has no {recipe.step} {recipe.key[:8]}; was it made in another store?")
+    logger.info("%s", line_of(artefact))
+    return artefact, False
+
+
+def stored(step_name: str, key: str, place: Place) -> Artefact:
+    """An artefact that was made before, by its key. Raises InputError if it is not in the store."""
+    found = place.artefacts.find(step_name, key, get_run_logger().warning)
+    if found is None:
+        raise InputError(f"{place.address}: has no {step_name} {key[:8]}; was it made in another store?")
+    return found
 
 
 def line_of(artefact: Artefact) -> str:

@@ -6,8 +6,8 @@ from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict
 
 from evaluation.config import PromotionConfig
+from storage.artefact import Artefact
 from storage.champions import lineage
-from storage.store import Artefact
 from tasks.caching import Made, Place, step
 from tasks.programs import Program
 

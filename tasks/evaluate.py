@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from storage.store import Artefact
+from storage.artefact import Artefact
 from tasks.caching import Made, Place, step
 from tasks.programs import Program
 

@@ -3,7 +3,7 @@
 from prefect import unmapped
 
 from crystals.config import GraphConfig
-from storage.store import Artefact, Part
+from storage.artefact import Artefact, Part
 from tasks.caching import Made, Place, Shard, step
 from tasks.programs import Program
 
@@ -11,7 +11,7 @@ from tasks.programs import Program
 @step(version=2)
 def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Place) -> Made:
     """The crystal graphs of one shard of structures."""
-    path = place.artefacts.folder(structures.step, structures.key) / structures.name
+    path = place.artefacts.fetched(structures.step, structures.key) / structures.name
     spec = {"structures": path, "target": target, "config": config}
     return Made(program=Program(module="crystals.graphs", spec=spec))
 
@@ -22,7 +22,7 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place)
     shards = graph_shard.map(
         shards_of(structures), target=unmapped(target), config=unmapped(config), place=unmapped(place)
     ).result()
-    folders = [place.artefacts.folder(shard.step, shard.key) for shard in shards]
+    folders = [place.artefacts.fetched(shard.step, shard.key) for shard in shards]
     spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
     program = Program(module="crystals.collect", spec=spec)
     return Made(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])

@@ -6,9 +6,9 @@ from typing import Any, cast
 from prefect import get_run_logger
 
 from evaluation.config import PromotionConfig
+from storage.artefact import Artefact
 from storage.champions import ChampionChanged, Decision, decide, now
 from storage.registry import Card
-from storage.store import Artefact
 from tasks.caching import Made, Place, step
 from tasks.compare import compare, lineage_of, model_of, opponent
 from tasks.programs import Program

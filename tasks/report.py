@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from storage.store import Artefact
+from storage.artefact import Artefact
 from tasks.caching import Made, Place, step
 from tasks.evaluate import gates_of
 from tasks.programs import Program
@@ -23,8 +23,9 @@ def publish(page: Artefact, arguments: dict[str, Any]) -> None:
     metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
     rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
     create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
-    served = os.environ.get(REPORTS_URL)  # a page of the UI may not lead to a file
-    address = f"{served}/{page.key}/report.html" if served else place.file(page, "report.html").as_uri()
+    store, served = place.artefacts, os.environ.get(REPORTS_URL)  # a page of the UI may not lead to a file
+    lies = store.where(f"{page.step}/{page.key}/report.html") if store.url else place.file(page, "report.html").as_uri()
+    address = f"{served}/{page.key}/report.html" if served else lies
     create_link_artifact(address, key="page", link_text="report.html")
 
 

@@ -2,18 +2,19 @@
 
 from crystals.config import GraphConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from storage.artefact import Artefact
 from storage.schemas import unit_of
-from storage.store import Artefact
 from tasks.caching import Made, Place, step
+from tasks.gpu_pool import hand_over
 from tasks.programs import Program
 
 
-@step(version=2)
+@step(version=2, elsewhere=hand_over)
 def train_model(graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, place: Place) -> Made:
     """Weights, learning curve, and predictions for every material, from one training."""
     target = graphs.parameters["target"]
     spec = {
-        "graphs": [place.artefacts.folder(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
+        "graphs": [place.artefacts.fetched(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
         "graph_config": GraphConfig.model_validate(graphs.parameters["config"]),
         "target": target,
         "unit": unit_of(target),

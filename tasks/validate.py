@@ -1,7 +1,7 @@
 """Step 2: from the structures table to shards of structures that can be trained on."""
 
 from crystals.config import ChecksConfig
-from storage.store import Artefact
+from storage.artefact import Artefact
 from tasks.caching import Made, Place, step
 from tasks.programs import Program
 

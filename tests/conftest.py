@@ -12,10 +12,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from hypothesis import settings
 
@@ -95,6 +97,45 @@ def ask_server() -> Callable[..., Any]:
         raise TimeoutError(what)
 
     return answer
+
+
+@pytest.fixture(scope="session")
+def s3(free_port) -> Iterator[dict[str, str]]:
+    """An S3 server on loopback: the environment by which clients find it. It is in this process's environment, too."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except (urllib.error.URLError, ConnectionError):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    told = {**keys, "AWS_ENDPOINT_URL_S3": address}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(name, value)
+        yield told
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def bucket(s3) -> str:  # noqa: ARG001  boto3 finds the server by the environment
+    """The URL of a store in a bucket of its own."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return f"s3://{name}/store"
 
 
 @pytest.fixture(scope="session")

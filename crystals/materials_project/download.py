@@ -24,9 +24,9 @@ from crystals.materials_project.targets import TARGETS
 from crystals.sources.batches import batches_of
 from crystals.sources.materials_project import MaterialsProject, ids_of
 from storage import schemas
+from storage.artefact import digest_of
 from storage.errors import InputError, WorldError
 from storage.program import Facts, Spec, main, progress
-from storage.store import digest_of
 
 log = logging.getLogger(__name__)
 

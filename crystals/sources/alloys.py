@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from storage.store import digest_of
+from storage.artefact import digest_of
 
 COUNT = 2000
 SEED = 2018

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from storage.artefact import digest_of, digest_of_file
 from storage.errors import InputError
-from storage.store import digest_of, digest_of_file
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from crystals.config import MaterialsProjectQuery
 from crystals.materials_project.targets import DEFAULT, TARGETS
+from storage.artefact import digest_of
 from storage.errors import InputError
-from storage.store import digest_of
 
 NAME = "materials-project"
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of
+from storage.artefact import digest_of_file
 from storage.errors import InputError
 from storage.schemas import MATERIAL_ID, RESERVED, split_columns
-from storage.store import digest_of_file
 
 if TYPE_CHECKING:
     from crystals.sources.batches import Row

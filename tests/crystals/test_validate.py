@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from crystals import download, validate
 from crystals.config import ChecksConfig
+from storage.artefact import digest_of_file
 from storage.errors import InputError
-from storage.store import digest_of_file
 
 GOOD = {
     "lattice": [4.0, 0, 0, 0, 4.0, 0, 0, 0, 4.0],

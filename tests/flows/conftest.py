@@ -96,3 +96,31 @@ def states() -> Callable[[subprocess.CompletedProcess[str]], dict[str, str]]:
         return ended
 
     return read
+
+
+@pytest.fixture(scope="session")
+def trained(environment, crystals, small, tmp_path_factory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """A store with one finished run, and what the run said. To be copied, or only read.
+
+    The first child of its graph step died as the kernel's memory killer would have it.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    mark = folder / "killed"
+    (folder / "sitecustomize.py").write_text(
+        "import os, pathlib, signal, sys\n"
+        f"mark = pathlib.Path({str(mark)!r})\n"
+        "if 'crystals.graphs' in sys.orig_argv and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    store = folder / "store"
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "retrain", f"--source={crystals}", f"--store={store}", *small],
+        env={**environment, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert mark.exists()
+    return store, done

@@ -9,12 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from storage.registry import model_folder
+from storage.store import Store
 
-@pytest.fixture(scope="module")
-def store(cgcnn, crystals, small, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("predict") / "store"
-    assert cgcnn("retrain", "--source", crystals, "--store", folder, *small).returncode == 0
-    return folder
+
+@pytest.fixture
+def store(trained):
+    return trained[0]
 
 
 def test_predictions_come_in_the_order_of_the_inputs_with_reasons_for_the_refused(cgcnn, store, crystals, tmp_path):
@@ -44,12 +45,8 @@ def test_predictions_for_training_structures_are_those_of_the_run(cgcnn, store, 
 
 def test_a_model_is_found_by_its_folder_and_a_part_of_its_run_s_name(cgcnn, store, crystals):
     (run,) = json.loads(cgcnn("show", "--store", store, "--json").stdout)
-    answers = [
-        cgcnn("predict", crystals, "--store", store, "--model", name).stdout
-        for name in ("latest", run["run"][-8:], run["model"])
-    ]
-    assert len(set(answers)) == 1
-    assert answers[0].count("\n") == 61
+    names = ["champion", "latest", run["run"][-8:], run["model"]]
+    assert {model_folder(name, Store(root=store)) for name in names} == {Path(run["model"])}
     wrong = cgcnn("predict", crystals, "--store", store, "--model", "nobody")
     assert wrong.returncode == 2
     assert run["run"] in wrong.stderr

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from storage.champions import ChampionChanged, Decision, Lineage, decide, lineage, lineages, now, rolled_back
 from storage.errors import InputError
-from storage.store import Store
 
 NAME = "mp-band_gap"
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(root=tmp_path)
 
 
 def decision(model: str, champion: str | None = None, *, promoted: bool = True, kind: str = "retrain") -> Decision:
@@ -24,13 +18,13 @@ def decision(model: str, champion: str | None = None, *, promoted: bool = True, 
     )
 
 
-def test_the_first_model_is_the_champion_and_a_worse_one_is_written_down_beside_it(store):
-    decide(store, NAME, decision("a"))
-    decide(store, NAME, decision("b", "a", promoted=False))
-    known = lineage(store, NAME)
+def test_the_first_model_is_the_champion_and_a_worse_one_is_written_down_beside_it(any_store):
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a", promoted=False))
+    known = lineage(any_store, NAME)
     assert known.champion.model == "a"
     assert [d.model for d in known.decisions] == ["a", "b"]
-    assert [each.name for each in lineages(store)] == [NAME]
+    assert [each.name for each in lineages(any_store)] == [NAME]
 
 
 def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_before(store):
@@ -42,30 +36,30 @@ def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_bef
     assert lineage(store, NAME).opponent("b") == "a"
 
 
-def test_the_same_decision_twice_is_one(store):
-    decide(store, NAME, decision("a"))
-    decide(store, NAME, decision("a"))
-    assert len(lineage(store, NAME).decisions) == 1
+def test_the_same_decision_twice_is_one(any_store):
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("a"))
+    assert len(lineage(any_store, NAME).decisions) == 1
 
 
-def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_undo_it(store):
-    decide(store, NAME, decision("a"))
-    decide(store, NAME, decision("b", "a"))
-    assert rolled_back(store, NAME).champion.model == "a"
-    decide(store, NAME, decision("b", "a"))  # the same training again, from the store
-    assert lineage(store, NAME).champion.model == "a"
+def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_undo_it(any_store):
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a"))
+    assert rolled_back(any_store, NAME).champion.model == "a"
+    decide(any_store, NAME, decision("b", "a"))  # the same training again, from the store
+    assert lineage(any_store, NAME).champion.model == "a"
     with pytest.raises(InputError, match="no champion before its first"):
-        rolled_back(store, NAME)
+        rolled_back(any_store, NAME)
     with pytest.raises(InputError, match=f"there are {NAME}"):
-        rolled_back(store, "another")
+        rolled_back(any_store, "another")
 
 
-def test_who_was_compared_with_another_champion_is_told(store):
-    decide(store, NAME, decision("a"))
-    decide(store, NAME, decision("b", "a"))
+def test_who_was_compared_with_another_champion_is_told(any_store):
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a"))
     with pytest.raises(ChampionChanged, match="b was promoted meanwhile"):
-        decide(store, NAME, decision("c", "a"))
-    assert lineage(store, NAME).champion.model == "b"
+        decide(any_store, NAME, decision("c", "a"))
+    assert lineage(any_store, NAME).champion.model == "b"
 
 
 def test_runs_that_finish_together_decide_one_after_the_other(store):
@@ -85,7 +79,8 @@ def test_runs_that_finish_together_decide_one_after_the_other(store):
     made = lineage(store, NAME).decisions
     assert sorted(d.model for d in made) == sorted(models)
     assert [d.champion for d in made] == [None, *(d.model for d in made[:-1])]
-    assert not list(store.root.glob("champions/*.lock"))
+    assert len(list(store.root.glob("champions/*/*"))) == len(models)
+    assert not list(store.root.glob("champions/*/.*"))
 
 
 @given(st.lists(st.sampled_from(["promote", "keep", "rollback"]), max_size=30))
@@ -108,7 +103,7 @@ def test_a_rollback_undoes_exactly_the_last_promotion_that_stands(steps):
 
 def test_a_damaged_file_is_one_line(store):
     decide(store, NAME, decision("a"))
-    (path,) = store.root.glob("champions/*.json")
+    (path,) = store.root.glob("champions/*/*.json")
     path.write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         lineage(store, NAME)

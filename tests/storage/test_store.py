@@ -4,14 +4,14 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.artefact import MANIFEST, Artefact, Part, Recipe
 from storage.errors import InputError
-from storage.store import MANIFEST, Artefact, Part, Recipe, Store
+from storage.store import Store
 
 RECIPE = Recipe(step="step", version=1, parameters={"a": 1}, inputs={"table": "abc"})
 
@@ -23,11 +23,6 @@ def made(store: Store, recipe: Recipe = RECIPE, parts: tuple[Part, ...] = (), **
         for name, text in files.items():
             (output / name).write_text(text)
         return store.commit(recipe, output, {"rows": 3}, parts)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(root=tmp_path)
 
 
 def found(store: Store, artefact: Artefact) -> tuple[Artefact | None, list[str]]:

@@ -1,0 +1,133 @@
+"""Makes the work pools, the deployments and the automations on the server that PREFECT_API_URL names.
+
+    python deployments/apply.py --store s3://bucket/store [--type kubernetes] [--gpus 2]
+
+No prompt, and again and again the same result.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+HERE = Path(__file__).resolve().parent
+CHANGES = yaml.safe_load((HERE / "pools.yaml").read_text(encoding="utf-8"))
+POOLS = ("cpu", "gpu")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Apply everything; one line for each thing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", default=os.environ.get("CGCNN_STORE", "store"), help="a folder, or s3://bucket/…")
+    parser.add_argument("--type", choices=list(CHANGES), default="process", help="what a worker starts for each run")
+    parser.add_argument("--gpus", type=int, default=1, help="trainings at a time in the pool gpu (default: 1)")
+    options = parser.parse_args(arguments)
+    if "PREFECT_API_URL" not in os.environ:
+        sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
+    asyncio.run(apply(options.type, options.gpus, options.store))
+
+
+async def apply(kind: str, gpus: int, store: str) -> None:
+    """All of it. What somebody has switched on or off stays so."""
+    await pools(kind, gpus)
+    before = await _schedules()
+    deployments(store)
+    after = await _schedules()
+    async with get_client() as client:
+        for name, (deployment, schedules) in after.items():
+            if name in before and before[name][1]:
+                on = any(schedule.active for schedule in before[name][1])
+                for schedule in schedules:
+                    await client.update_deployment_schedule(deployment, schedule.id, active=on)
+
+
+async def _schedules() -> dict[str, tuple[UUID, list[DeploymentSchedule]]]:
+    found = {}
+    async with get_client() as client:
+        for name in _names():
+            with contextlib.suppress(ObjectNotFound):
+                deployment = await client.read_deployment_by_name(name)
+                found[name] = (deployment.id, deployment.schedules)
+    return found
+
+
+async def pools(kind: str, gpus: int) -> None:
+    """The work pools, changed where they are there; at most one training a GPU."""
+    async with get_client() as client:
+        for name in POOLS:
+            await _pool(client, name, kind, gpus if name == "gpu" else None)
+            print(f"pool {name}: {kind}" + (f", {gpus} at a time" if name == "gpu" else ""))
+
+
+async def _pool(client: PrefectClient, name: str, kind: str, limit: int | None) -> None:
+    wanted = await template(kind, name)
+    try:
+        there = await client.read_work_pool(name)
+    except ObjectNotFound:
+        await client.create_work_pool(
+            WorkPoolCreate(name=name, type=kind, base_job_template=wanted, concurrency_limit=limit)
+        )
+        return
+    if there.type != kind:
+        sys.exit(f"apply: the pool {name} is of type {there.type}; delete it first (`prefect work-pool delete {name}`)")
+    await client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted, concurrency_limit=limit))
+
+
+async def template(kind: str, pool: str) -> dict[str, Any]:
+    """The base job template of a pool: Prefect's own for that type, with the changes of pools.yaml."""
+    found = await get_default_base_job_template_for_infrastructure_type(kind)
+    if found is None:
+        sys.exit(f"apply: Prefect knows no infrastructure of type {kind}")
+    for changes in (CHANGES[kind], CHANGES[kind].get(pool, {})):
+        for name, value in changes.get("variables", {}).items():
+            found["variables"]["properties"][name]["default"] = value
+        found["job_configuration"] = merged(found["job_configuration"], changes.get("job_configuration", {}))
+    return found
+
+
+def merged(below: Any, above: Any) -> Any:
+    """`above` laid over `below`: key by key, and in lists place by place."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
+    if isinstance(below, list) and isinstance(above, list):
+        return [merged(*pair) for pair in zip(below, above, strict=False)] + below[len(above) :] + above[len(below) :]
+    return above
+
+
+def deployments(store: str) -> None:
+    """All of prefect.yaml. A store on this machine is told by its absolute path."""
+    told = store if "://" in store else str(Path(store).absolute())
+    command = ["--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *command],
+        cwd=HERE.parent,
+        env={**os.environ, "CGCNN_STORE": told},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"apply: the deployments were not made\n{done.stdout}\n{done.stderr}")
+    print(f"deployments {', '.join(_names())}: store {told}")
+
+
+def _names() -> list[str]:
+    told = yaml.safe_load((HERE / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return [f"{each['entrypoint'].rpartition('.')[2]}/{each['name']}" for each in told]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Sets to *Crashed* the runs of our flows that are dead: a machine that is switched off leaves them *Running*.
+
+    python deployments/watch.py
+
+Looks every half minute at the server that PREFECT_API_URL names. One of it is enough; `make serve` starts it.
+"""
+
+import time
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
+
+from tasks.life import fault_of
+
+FLOWS = ["retrain", "train", "predict"]
+AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+EVERY = 30  # seconds
+
+
+def look(client: SyncPrefectClient) -> None:
+    """Once; a line for each."""
+    at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=AT_WORK)))
+    ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
+    for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=at_work):
+        fault = fault_of(client, run)
+        if fault:
+            client.set_flow_run_state(run.id, Crashed(message=fault), force=True)
+            print(f"flow run {run.name}: {fault}; set to Crashed", flush=True)
+
+
+def main() -> None:
+    """For ever."""
+    with get_client(sync_client=True) as client:
+        while True:
+            look(client)
+            time.sleep(EVERY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What a step made, and all that its bytes depend on."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MANIFEST = "manifest.json"
+
+
+class StoredFile(BaseModel):
+    """Size and content of one file of an artefact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: int
+    sha256: str
+
+
+class Part(BaseModel):
+    """An artefact that belongs to another one, as a shard does to its table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    key: str
+    digest: str
+
+
+class Artefact(BaseModel):
+    """What a step made: the manifest of its files. `facts` tell of the run and are no part of `digest`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    version: int
+    key: str
+    created: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, StoredFile]
+    parts: list["Part"] = []
+    facts: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Content of all files and parts: the same bytes have the same digest, however they were made."""
+        return digest_of([{n: file.sha256 for n, file in self.files.items()}, sorted(p.digest for p in self.parts)])
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Recipe(BaseModel):
+    """All that an artefact's bytes depend on: the step, its version, its parameters, the contents of its inputs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    version: int
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """The name under which the artefact is stored."""
+        return digest_of(self.model_dump())
+
+
+def manifest_of(content: bytes | None) -> Artefact | None:
+    """The artefact that a manifest tells of; None where it is missing or damaged."""
+    try:
+        return Artefact.model_validate_json(content) if content is not None else None
+    except ValidationError:
+        return None

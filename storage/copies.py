@@ -1,0 +1,53 @@
+"""An artefact here and at the store's URL: what is whole in one place comes to the other."""
+
+import shutil
+import time
+from pathlib import Path
+
+from storage.artefact import MANIFEST, Artefact, manifest_of
+from storage.remote import Remote
+
+
+def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Artefact | None, str]:
+    """The artefact, whole in both places, and what is wrong with it at the URL where it is in neither.
+
+    `here` is the one in `folder`, verified. What lies at the URL is the truth, for others use it; but a whole copy here
+    mends a damaged one there.
+    """
+    name = f"{folder.parent.name}/{folder.name}"
+    there = manifest_of(remote.read(f"{name}/{MANIFEST}"))
+    sizes = remote.sizes(name) if there else {}
+    lost = [file for file, stored in there.files.items() if sizes.get(file) != stored.size] if there else []
+    if there is None or lost:
+        if here:
+            published(remote, here, folder)
+        return here, "" if here or not lost else f"{lost[0]} is missing or cut at {remote.url}"
+    if here is None or here.digest != there.digest:
+        fetched = _aside(folder)
+        for file in (*there.files, MANIFEST):
+            remote.fetch(f"{name}/{file}", fetched / file)
+        put_in_place(fetched, folder)
+    return there, ""
+
+
+def published(remote: Remote, artefact: Artefact, folder: Path) -> None:
+    """Put the files of `folder` at the URL, the manifest last: there, too, no manifest means no artefact."""
+    name = f"{artefact.step}/{artefact.key}"
+    remote.remove(f"{name}/{MANIFEST}")
+    for file in (*artefact.files, MANIFEST):
+        remote.put(folder / file, f"{name}/{file}")
+
+
+def put_in_place(made: Path, folder: Path) -> None:
+    """Move a finished folder to its place in one rename; what was there before, damaged, is deleted."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        grave = _aside(folder)
+        grave.parent.mkdir(exist_ok=True)
+        folder.replace(grave)
+        shutil.rmtree(grave)
+    made.replace(folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.parents[1] / "work" / f"aside-{folder.name}-{time.time_ns()}"

@@ -1,6 +1,6 @@
 """Makes the work pools, the deployments and the automations on the server that PREFECT_API_URL names.
 
-    python deployments/apply.py --store s3://bucket/store [--type kubernetes] [--gpus 2]
+    python deployments/apply.py --store s3://bucket/store [--type kubernetes] [--gpus 2] [--notify slack-webhook/ops]
 
 No prompt, and again and again the same result.
 """
@@ -20,6 +20,7 @@ import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
@@ -34,10 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", default=os.environ.get("CGCNN_STORE", "store"), help="a folder, or s3://bucket/…")
     parser.add_argument("--type", choices=list(CHANGES), default="process", help="what a worker starts for each run")
     parser.add_argument("--gpus", type=int, default=1, help="trainings at a time in the pool gpu (default: 1)")
+    parser.add_argument("--notify", metavar="TYPE/NAME", help="the notification block that tells of failed runs")
     options = parser.parse_args(arguments)
     if "PREFECT_API_URL" not in os.environ:
         sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
     asyncio.run(apply(options.type, options.gpus, options.store))
+    if options.notify:
+        asyncio.run(automations(options.notify))
 
 
 async def apply(kind: str, gpus: int, store: str) -> None:
@@ -62,6 +66,25 @@ async def _schedules() -> dict[str, tuple[UUID, list[DeploymentSchedule]]]:
                 deployment = await client.read_deployment_by_name(name)
                 found[name] = (deployment.id, deployment.schedules)
     return found
+
+
+async def automations(notify: str) -> None:
+    """Those of automations.yaml, changed where they are there."""
+    kind, _, name = notify.partition("/")
+    async with get_client() as client:
+        try:
+            block = await client.read_block_document_by_name(name, kind)
+        except ObjectNotFound:
+            sys.exit(f"apply: the server has no block {notify}; make it in the UI (Blocks), then apply again")
+        text = (HERE / "automations.yaml").read_text(encoding="utf-8")
+        for told in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
+            wanted = AutomationCore.model_validate(told)
+            there = await client.read_automations_by_name(wanted.name)
+            if there:
+                await client.update_automation(there[0].id, wanted)
+            else:
+                await client.create_automation(wanted)
+            print(f"automation: {wanted.name}")
 
 
 async def pools(kind: str, gpus: int) -> None:

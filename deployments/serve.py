@@ -19,9 +19,9 @@ from types import FrameType
 from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
-HOST = "127.0.0.1"
+HERE_ALONE = "127.0.0.1"
 PREFECT = [sys.executable, "-m", "prefect"]
-DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_PROXY": HOST}
+DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_PROXY": HERE_ALONE}
 
 
 def main() -> None:
@@ -30,23 +30,33 @@ def main() -> None:
     parser.add_argument("--store", default="store", help="the folder of every run's results, or its URL")
     parser.add_argument("--port", type=int, default=4200, help="of the server and its UI")
     parser.add_argument("--reports-port", type=int, default=4280, help="of the reports, read-only")
-    parser.add_argument("--gpu-worker", action="store_true", help="start it even where this machine has no GPU")
+    parser.add_argument(
+        "--gpu-worker",
+        action=argparse.BooleanOptionalAction,
+        help="a worker for the pool gpu (default: where there is one)",
+    )
+    parser.add_argument("--host", default=HERE_ALONE, help="who may come in (default: this machine alone)")
     options = parser.parse_args()
+    password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    if options.host != HERE_ALONE and not password:
+        stop(f"--host {options.host} lets others run code here: set PREFECT_SERVER_API_AUTH_STRING (docs/group.md)")
     store = options.store if "://" in options.store else str(Path(options.store).absolute())
-    gpu = options.gpu_worker or Path("/dev/nvidia0").exists()
-    ui = f"http://{HOST}:{options.port}"
+    gpu = Path("/dev/nvidia0").exists() if options.gpu_worker is None else options.gpu_worker
+    ui = f"http://{HERE_ALONE}:{options.port}"
     os.environ.update(
         PREFECT_API_URL=f"{ui}/api",
         PREFECT_SERVER_UI_API_URL="/api",  # else the UI calls port 4200, whatever the server's is
         CGCNN_STORE=store,
-        CGCNN_REPORTS_URL=f"http://{HOST}:{options.reports_port}",
     )
+    os.environ.setdefault("CGCNN_REPORTS_URL", f"http://{HERE_ALONE}:{options.reports_port}")
+    if password:
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", password)  # what is started here comes in, too
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     if answers(f"{ui}/api/health"):
         stop(f"port {options.port}: a server answers there already; --port takes another one")
     children = Children()
-    children.start([*PREFECT, "server", "start", "--host", HOST, "--port", str(options.port)])
+    children.start([*PREFECT, "server", "start", "--host", options.host, "--port", str(options.port)])
     children.wait_until(f"{ui}/api/health")
     children.once([sys.executable, str(HERE / "apply.py"), "--store", store])
     children.start([sys.executable, str(HERE / "watch.py")])
@@ -56,7 +66,7 @@ def main() -> None:
     children.start(files)
     print(f"\nUI {ui}\nreports {os.environ['CGCNN_REPORTS_URL']}\nstore {store}")
     if not gpu:
-        print("no GPU here: no worker for the pool gpu (--gpu-worker starts one all the same)")
+        print("no worker for the pool gpu (--gpu-worker starts one)")
     print("Ctrl-C stops it all\n", flush=True)
     children.watch()
 

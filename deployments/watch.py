@@ -6,6 +6,7 @@ Looks every half minute at the server that PREFECT_API_URL names. One of it is e
 """
 
 import time
+from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -25,12 +26,12 @@ AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 EVERY = 30  # seconds
 
 
-def look(client: SyncPrefectClient) -> None:
+def look(client: SyncPrefectClient, now: datetime) -> None:
     """Once; a line for each."""
     at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=AT_WORK)))
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=at_work):
-        fault = fault_of(client, run)
+        fault = fault_of(client, run, now)
         if fault:
             client.set_flow_run_state(run.id, Crashed(message=fault), force=True)
             print(f"flow run {run.name}: {fault}; set to Crashed", flush=True)
@@ -40,7 +41,7 @@ def main() -> None:
     """For ever."""
     with get_client(sync_client=True) as client:
         while True:
-            look(client)
+            look(client, datetime.now(UTC))
             time.sleep(EVERY)
 
 

@@ -29,8 +29,17 @@ def retrain_here(config: RetrainConfig) -> list[str]:
         # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
         os.environ[STARTED_BY] = str(os.getpid())
+    from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State
 
+    from tasks.runner import DASK
+
+    if "PREFECT_API_URL" not in os.environ and DASK in os.environ:
+        raise InputError(f"{DASK}: its workers cannot see a temporary server; set PREFECT_API_URL (`make serve`)")
+    if "PREFECT_API_URL" in os.environ:
+        with get_client(sync_client=True) as client:
+            if fault := client.api_healthcheck():
+                raise WorldError(f"PREFECT_API_URL={os.environ['PREFECT_API_URL']}: no server answers: {fault}")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above

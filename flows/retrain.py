@@ -1,13 +1,11 @@
 """download → validate → graphs → train → evaluate → compare → report → promote."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
@@ -24,6 +22,7 @@ from tasks.look import look
 from tasks.programs import end_all
 from tasks.promote import promote
 from tasks.report import report
+from tasks.runner import runner
 from tasks.train import train_model
 from tasks.validate import validate
 
@@ -38,7 +37,7 @@ def run_name() -> str:
 @flow(
     name="retrain",
     flow_run_name=run_name,
-    task_runner=cast(TaskRunner[Any], ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)),
+    task_runner=runner(),
     on_cancellation=[lambda *_: end_all(), cancel_with],
     on_crashed=[lambda *_: end_all()],
 )

@@ -1,6 +1,7 @@
 """A training on a worker of the work pool `gpu`: handed over, followed, and then found in the store."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import Flow, get_run_logger
@@ -114,7 +115,7 @@ def _followed(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
 
 
 def _end_if_dead(client: SyncPrefectClient, run: FlowRun) -> None:
-    reason = fault_of(client, run)
+    reason = fault_of(client, run, datetime.now(UTC))
     if reason:
         get_run_logger().warning("flow run %s: %s", run.name, reason)
         client.set_flow_run_state(run.id, Crashed(message=reason), force=True)

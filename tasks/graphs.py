@@ -1,9 +1,12 @@
 """Step 3: from structures to crystal graphs, one task run a shard."""
 
+from concurrent.futures import CancelledError
+
 from prefect import unmapped
 
 from crystals.config import GraphConfig
 from storage.artefact import Artefact, Part
+from storage.errors import WorldError
 from tasks.caching import Made, Place, Shard, step
 from tasks.programs import Program
 
@@ -19,9 +22,15 @@ def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Plac
 @step(version=1, retries=0)  # its shards have retries of their own
 def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place) -> Made:
     """The crystal graphs of every accepted structure; its parts are the shards."""
-    shards = graph_shard.map(
+    futures = graph_shard.map(
         shards_of(structures), target=unmapped(target), config=unmapped(config), place=unmapped(place)
-    ).result()
+    )
+    try:
+        shards = futures.result()
+    except CancelledError as error:  # Dask's, when the scheduler is gone
+        raise WorldError(
+            f"the shards that were under way are lost, those that were finished are kept: {error}"
+        ) from None
     folders = [place.artefacts.fetched(shard.step, shard.key) for shard in shards]
     spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
     program = Program(module="crystals.collect", spec=spec)

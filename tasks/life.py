@@ -10,7 +10,7 @@ SILENCE = timedelta(seconds=150)  # our deployments give a sign of life every 30
 LONG_SILENCE = timedelta(minutes=10)  # Prefect's own pace is 180 s
 
 
-def fault_of(client: SyncPrefectClient, run: FlowRun) -> str | None:
+def fault_of(client: SyncPrefectClient, run: FlowRun, now: datetime) -> str | None:
     """Why nobody can be working on the run any more; None where somebody may."""
     state = run.state
     if state is None or state.is_final():
@@ -18,7 +18,7 @@ def fault_of(client: SyncPrefectClient, run: FlowRun) -> str | None:
     if state.type == StateType.RUNNING:
         last = max(state.timestamp, *_signs(client, run), datetime.min.replace(tzinfo=UTC))
         limit = SILENCE if run.deployment_id else LONG_SILENCE
-        return None if datetime.now(UTC) - last < limit else f"no sign of life since {last:%H:%M:%S} UTC"
+        return None if now - last < limit else f"no sign of life since {last:%H:%M:%S} UTC"
     if not run.work_pool_name or workers(client, run.work_pool_name):
         return None
     return f"no worker of the pool {run.work_pool_name} is alive any more"

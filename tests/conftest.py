@@ -100,6 +100,34 @@ def ask_server() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def server(tmp_path_factory, free_port) -> Iterator[str]:
+    """The API address of a Prefect server that lives as long as the session."""
+    port = free_port()
+    home = tmp_path_factory.mktemp("server")
+    schedules_at_once = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
+    environment = {**os.environ, "PREFECT_HOME": str(home), **schedules_at_once}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    until = time.monotonic() + 120
+    while not _answers(f"http://127.0.0.1:{port}/api/health"):
+        assert process.poll() is None, (home / "log").read_text()
+        assert time.monotonic() < until, (home / "log").read_text()
+        time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/api"
+    process.terminate()
+    process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+@pytest.fixture(scope="session")
 def s3(free_port) -> Iterator[dict[str, str]]:
     """An S3 server on loopback: the environment by which clients find it. It is in this process's environment, too."""
     port = free_port()
@@ -128,14 +156,24 @@ def s3(free_port) -> Iterator[dict[str, str]]:
     process.wait()
 
 
+@pytest.fixture(scope="session")
+def new_bucket(s3) -> Callable[[], str]:  # noqa: ARG001  boto3 finds the server by the environment
+    """Makes a bucket: the URL of a store in it."""
+
+    def make() -> str:
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=name)
+        client.close()
+        return f"s3://{name}/store"
+
+    return make
+
+
 @pytest.fixture
-def bucket(s3) -> str:  # noqa: ARG001  boto3 finds the server by the environment
+def bucket(new_bucket) -> str:
     """The URL of a store in a bucket of its own."""
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=name)
-    client.close()
-    return f"s3://{name}/store"
+    return str(new_bucket())
 
 
 @pytest.fixture(scope="session")

@@ -5,44 +5,13 @@ import os
 import re
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 Cgcnn = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, free_port) -> Iterator[str]:
-    """The API address of a Prefect server that lives as long as the session."""
-    port = free_port()
-    home = tmp_path_factory.mktemp("server")
-    schedules_at_once = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
-    environment = {**os.environ, "PREFECT_HOME": str(home), **schedules_at_once}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    until = time.monotonic() + 120
-    while not _answers(f"http://127.0.0.1:{port}/api/health"):
-        assert process.poll() is None, (home / "log").read_text()
-        assert time.monotonic() < until, (home / "log").read_text()
-        time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}/api"
-    process.terminate()
-    process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return False
 
 
 @pytest.fixture(scope="session")

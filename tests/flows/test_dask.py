@@ -1,0 +1,86 @@
+"""The graph step on a Dask cluster: a real scheduler, two workers, one of them killed half way."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROWS = 1600  # two shards
+FLOW = """
+import sys
+from prefect import flow
+from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
+from tasks.caching import Place
+from tasks.download import download
+from tasks.graphs import graphs
+from tasks.look import look
+from tasks.runner import runner
+from tasks.validate import validate
+
+@flow(name="graphs", task_runner=runner())
+def to_graphs(source, store):
+    place = Place(store=store)
+    origin = look(source, None, MaterialsProjectQuery())
+    downloaded = download(origin.source, origin.contents, None, None, place)
+    structures = validate(downloaded, origin.target, ChecksConfig(), place)
+    return graphs(structures, origin.target, GraphConfig(), place)
+
+if __name__ == "__main__":
+    print(to_graphs(*sys.argv[1:]).facts["rows"])
+"""
+
+
+@pytest.fixture
+def dask(environment, free_port):
+    """The address of a scheduler, and its two workers."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    scheduler = ["scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--no-dashboard"]
+    worker = ["worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in (scheduler, worker, worker)
+    ]
+    yield address, started[1:]
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_the_shard_of_a_killed_worker_is_made_by_the_other(dask, environment, tmp_path):
+    address, workers = dask
+    rows = (
+        {
+            "material_id": f"m-{n}",
+            "lattice": [[3 + n / ROWS, 0, 0], [0, 3, 0], [0, 0, 3]],
+            "atomic_numbers": [11, 17],
+            "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+            "energy_ev": n / ROWS,
+            "spacegroup_number": 123,
+        }
+        for n in range(ROWS)
+    )
+    source, store, flow = tmp_path / "rows.jsonl", tmp_path / "store", tmp_path / "to_graphs.py"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    flow.write_text(FLOW)
+    run = subprocess.Popen(
+        [sys.executable, str(flow), str(source), str(store)],
+        env={**environment, "CGCNN_DASK": address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(list(store.glob("work/graph-shard-*/spec.json"))) < 2:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    workers[0].kill()
+    told, log = run.communicate(timeout=240)
+    assert told.strip() == str(ROWS), log
+    assert len(list(store.glob("graph-shard/*/manifest.json"))) == 2
+    assert all(worker.poll() is None for worker in workers[1:])

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install dev retrain serve test lint bench clean
+.PHONY: install dev retrain serve deploy test lint bench clean
 
 install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
@@ -21,6 +21,9 @@ retrain: install  ## the main job on the embedded alloys
 
 serve: install  ## a server with UI, deployments, a worker and the reports; Ctrl-C stops it all
 	$(BIN)/python deployments/serve.py
+
+deploy: install  ## pools and deployments on the server of PREFECT_API_URL; STORE=, TYPE=, GPUS=, NOTIFY=
+	$(BIN)/python deployments/apply.py $(if $(STORE),--store $(STORE)) $(if $(TYPE),--type $(TYPE)) $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY),--notify $(NOTIFY))
 
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there

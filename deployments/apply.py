@@ -17,11 +17,12 @@ from typing import Any
 from uuid import UUID
 
 import yaml
+from httpx import HTTPError
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 HERE = Path(__file__).resolve().parent
@@ -39,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if "PREFECT_API_URL" not in os.environ:
         sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
-    asyncio.run(apply(options.type, options.gpus, options.store))
-    if options.notify:
-        asyncio.run(automations(options.notify))
+    try:
+        asyncio.run(apply(options.type, options.gpus, options.store))
+        if options.notify:
+            asyncio.run(automations(options.notify))
+    except (PrefectHTTPStatusError, HTTPError, RuntimeError) as error:  # the last: no server answers
+        sys.exit(f"apply: {os.environ['PREFECT_API_URL']}: {' '.join(str(error).split())}")
 
 
 async def apply(kind: str, gpus: int, store: str) -> None:

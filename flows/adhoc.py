@@ -29,7 +29,6 @@ def retrain_here(config: RetrainConfig) -> list[str]:
         # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
         os.environ[STARTED_BY] = str(os.getpid())
-    from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State
 
     from tasks.runner import DASK
@@ -37,9 +36,7 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     if "PREFECT_API_URL" not in os.environ and DASK in os.environ:
         raise InputError(f"{DASK}: its workers cannot see a temporary server; set PREFECT_API_URL (`make serve`)")
     if "PREFECT_API_URL" in os.environ:
-        with get_client(sync_client=True) as client:
-            if fault := client.api_healthcheck():
-                raise WorldError(f"PREFECT_API_URL={os.environ['PREFECT_API_URL']}: no server answers: {fault}")
+        _check_server(os.environ["PREFECT_API_URL"])
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
@@ -55,6 +52,22 @@ def retrain_here(config: RetrainConfig) -> list[str]:
         result(Run(finished=promoted.created, card=card)),
         f"report: {store.where(card.report)}",
     ]
+
+
+def _check_server(url: str) -> None:
+    """Raises where nobody answers, or the password is not the server's."""
+    from httpx import HTTPError, HTTPStatusError
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_work_pools(limit=1)
+    except HTTPStatusError as error:
+        if error.response.status_code in {401, 403}:
+            raise InputError(f"PREFECT_API_URL={url}: refused; PREFECT_API_AUTH_STRING is its password") from None
+        raise WorldError(f"PREFECT_API_URL={url}: {error}") from None
+    except (HTTPError, RuntimeError) as error:  # the second is the client's, when it asks for the server's version
+        raise WorldError(f"PREFECT_API_URL={url}: no server answers: {error}") from None
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

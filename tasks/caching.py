@@ -88,15 +88,15 @@ def step(
     version: int,
     retries: int = 3,
     told: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-    then: Callable[[Artefact, dict[str, Any]], None] | None = None,
+    then: Callable[[Artefact, dict[str, Any], bool], None] | None = None,
     elsewhere: Callable[[Recipe, dict[str, Any]], None] | None = None,
 ) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
     """Make a Prefect task of a function that says how its artefact is made.
 
     The function is called only when the store does not have what it would make. Raise `version` when the same
     arguments come to give other bytes. `told` picks from the arguments what the step writes down of them besides their
-    contents (a name, a setting): it becomes part of the key. `then` is called with the artefact and the arguments,
-    whether it was made now or found. `elsewhere` has it made by somebody else, into the same store, where the place
+    contents (a name, a setting): it becomes part of the key. `then` is called with the artefact, the arguments, and
+    whether it was found. `elsewhere` has it made by somebody else, into the same store, where the place
     says so.
     """
 
@@ -115,7 +115,7 @@ def step(
             else:
                 artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
             if then is not None:
-                then(artefact, bound.arguments)
+                then(artefact, bound.arguments, found)
             if not found:
                 return artefact
             message = f"{line_of(artefact)}; from the store"

@@ -103,11 +103,11 @@ def _followed(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     while True:
         run = client.read_flow_run(run.id)
-        lines = client.read_logs(lines_of, offset=read)
-        read += len(lines)
-        for line in lines:
-            if line.message.startswith('{"epoch"'):
-                follow(line.message)
+        while lines := client.read_logs(lines_of, offset=read):
+            read += len(lines)
+            for line in lines:
+                if line.message.startswith('{"epoch"'):
+                    follow(line.message)
         if run.state and run.state.is_final():
             return run.state
         _end_if_dead(client, run)

@@ -22,10 +22,14 @@ def carded(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key}
 
 
-def settle(_card: Artefact, arguments: dict[str, Any]) -> None:
+def settle(card: Artefact, arguments: dict[str, Any], found: bool) -> None:
     """Write the decision down. If another run promoted its model since the comparison, compare with that one first."""
     downloaded, trained, compared, place = (arguments[n] for n in ("downloaded", "trained", "compared", "place"))
     name, logger = lineage_of(downloaded, trained), get_run_logger()
+    if found:
+        logger.info(
+            "nothing has changed since %s UTC: model, report and card are there", card.created[:16].replace("T", " ")
+        )
     while True:
         decision = Decision(
             at=now(),

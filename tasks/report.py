@@ -15,7 +15,7 @@ from tasks.programs import Program
 REPORTS_URL = "CGCNN_REPORTS_URL"  # set where the store's reports are served
 
 
-def publish(page: Artefact, arguments: dict[str, Any]) -> None:
+def publish(page: Artefact, arguments: dict[str, Any], _found: bool) -> None:
     """The report's numbers in the UI: markdown, table, and where the page lies."""
     place, evaluated = arguments["place"], arguments["evaluated"]
     summary = place.file(page, "summary.md").read_text(encoding="utf-8")

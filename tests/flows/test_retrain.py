@@ -60,8 +60,9 @@ def test_rows_in_are_accepted_and_rejected(trained):
 
 
 def test_a_second_run_takes_every_step_from_the_store(again):
-    ended, _ = again()
+    ended, log = again()
     assert cached(ended) == STEPS
+    assert "nothing has changed since" in re.sub(r"\s+", " ", log)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ deploy: install  ## pools and deployments on the server of PREFECT_API_URL; STOR
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there
 	$(MAKE) lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: dev
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """download → validate → graphs → train → evaluate → compare → report → promote."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +10,11 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
+from crystals.sources.opening import target_of
 from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
+from storage.errors import InputError
 from tasks.caching import Place
 from tasks.compare import compare, opponent
 from tasks.download import download
@@ -28,9 +31,11 @@ from tasks.validate import validate
 
 
 def run_name() -> str:
-    """Source, target (where it was said) and day, as the UI lists runs."""
-    told = flow_run.parameters
-    words = [Path(str(told["source"])).name, told["target"], f"{datetime.now(UTC):%Y-%m-%d}"]
+    """Source, target and day, as the UI lists runs."""
+    source, target = flow_run.parameters["source"], flow_run.parameters["target"]
+    with suppress(InputError):  # the run itself tells what is wrong
+        target = target_of(source, target)
+    words = [Path(source).name, target, f"{datetime.now(UTC):%Y-%m-%d}"]
     return " ".join(word for word in words if word)
 
 

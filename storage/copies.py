@@ -22,11 +22,12 @@ def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[A
         if here:
             published(remote, here, folder)
         return here, "" if here or not lost else f"{lost[0]} is missing or cut at {remote.url}"
-    if here is None or here.digest != there.digest:
-        fetched = _aside(folder)
-        for file in (*there.files, MANIFEST):
-            remote.fetch(f"{name}/{file}", fetched / file)
-        put_in_place(fetched, folder)
+    if here and here.digest == there.digest:
+        return here, ""
+    fetched = _aside(folder)
+    for file in (*there.files, MANIFEST):
+        remote.fetch(f"{name}/{file}", fetched / file)
+    put_in_place(fetched, folder)
     return there, ""
 
 

@@ -81,9 +81,11 @@ class Store(BaseModel):
         artefact = self._read(step, key)
         fault = self._damage(step, key, artefact)
         if self.remote:
+            here = None if fault else artefact
             with locked(self._work(f"copy-{key}.lock")):
-                artefact, fault = synchronised(self.remote, self.folder(step, key), None if fault else artefact)
-            fault = fault or self._damage(step, key, artefact)
+                artefact, fault = synchronised(self.remote, self.folder(step, key), here)
+            if artefact is not here:
+                fault = fault or self._damage(step, key, artefact)
         if fault:
             tell(f"{step} {key[:8]}: {fault}; the step runs again")
         if artefact is None or fault:

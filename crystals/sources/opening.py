@@ -73,14 +73,20 @@ def check_source(source: str, target: str | None, query: MaterialsProjectQuery =
     Asks no service anything: a query of one is checked as far as it can be without.
     """
     if source == MATERIALS_PROJECT:
-        service = MaterialsProject(query)
-        service.check()
-        return Origin(source, _chosen(source, target or service.targets()[0], service.targets()), None, query)
+        MaterialsProject(query).check()
+        return Origin(source, target_of(source, target), None, query)
     if query != MaterialsProjectQuery():
         raise InputError(f"materials_project.*: is for --source {MATERIALS_PROJECT}, this is {source}")
-    found = opened(source)
     name = source if source in SOURCES else str(Path(source).absolute())
-    return Origin(name, _chosen(source, target, found.targets()), found.contents())
+    return Origin(name, target_of(source, target), opened(source).contents())
+
+
+def target_of(source: str, target: str | None) -> str:
+    """The column that is learned: the one that was said, or the only one, or a service's first."""
+    if source == MATERIALS_PROJECT:
+        known = MaterialsProject(MaterialsProjectQuery()).targets()
+        return _chosen(source, target or known[0], known)
+    return _chosen(source, target, opened(source).targets())
 
 
 def _chosen(source: str, target: str | None, targets: list[str]) -> str:

@@ -35,6 +35,7 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy deployments/*.py
 
 bench: dev
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

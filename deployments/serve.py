@@ -75,13 +75,14 @@ class Children:
     """Processes that end with this one, each the leader of a group of its own."""
 
     def __init__(self) -> None:
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: dict[subprocess.Popen[bytes], str] = {}
         signal.signal(signal.SIGINT, self._leave)
         signal.signal(signal.SIGTERM, self._leave)
 
     def start(self, command: list[str]) -> None:
         """Start one."""
-        self._running.append(subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL))
+        child = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        self._running[child] = " ".join(command[1:4])
 
     def once(self, command: list[str]) -> None:
         """Run a command to its end; if it fails, end everything."""
@@ -103,7 +104,7 @@ class Children:
         while not (ended := self._ended()):
             time.sleep(0.5)
         self.end()
-        stop(f"{' '.join(ended[0].args[1:4])} ended by itself")  # type: ignore[index]
+        stop(f"{ended[0]} ended by itself")
 
     def end(self) -> None:
         """The last one first: a worker takes leave of the server. Who does not go is killed, with its group."""
@@ -114,8 +115,8 @@ class Children:
             kill_group(child.pid)
         self._running.clear()
 
-    def _ended(self) -> list["subprocess.Popen[bytes]"]:
-        return [child for child in self._running if child.poll() is not None]
+    def _ended(self) -> list[str]:
+        return [name for child, name in self._running.items() if child.poll() is not None]
 
     def _leave(self, _signal: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from httpx import TransportError
 from prefect import Flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -39,17 +40,12 @@ def hand_over(recipe: Recipe, arguments: dict[str, Any]) -> None:
     One that is under way already, for a run that is no more, is followed to its end. Raises InputError at once where
     no worker is alive, WorldError where the worker died: then the next attempt goes on from the last epoch.
     """
-    logger = get_run_logger()
-    with get_client(sync_client=True) as client:
-        run = _under_way(client, recipe)
-        if run is None:
-            _check(client)
-            run = _started(recipe, arguments)
-            logger.info("handed over to the pool %s: flow run %s", POOL, run.name)
-        else:
-            logger.info("flow run %s of the pool %s is at it already", run.name, POOL)
-        ended = _followed(client, run)
-    _raise_for(ended, run.name)
+    try:
+        with get_client(sync_client=True) as client:
+            run = _followed(client, _under_way(client, recipe) or _started(client, recipe, arguments))
+    except TransportError as error:
+        raise WorldError(f"the server does not answer ({error}); a training under way goes on") from None
+    _raise_for(run)
 
 
 def cancel_with(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -72,7 +68,10 @@ def _under_way(client: SyncPrefectClient, recipe: Recipe) -> FlowRun | None:
         tags=FlowRunFilterTags(all_=[_tag(recipe)]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)),
     )
-    return next(iter(client.read_flow_runs(flow_run_filter=the_same)), None)
+    found = next(iter(client.read_flow_runs(flow_run_filter=the_same)), None)
+    if found is not None:
+        get_run_logger().info("flow run %s of the pool %s is at it already", found.name, POOL)
+    return found
 
 
 def _check(client: SyncPrefectClient) -> None:
@@ -87,18 +86,20 @@ def _check(client: SyncPrefectClient) -> None:
         )
 
 
-def _started(recipe: Recipe, arguments: dict[str, Any]) -> FlowRun:
+def _started(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]) -> FlowRun:
+    _check(client)
     graphs, place = arguments["graphs"], arguments["place"]
     settings = {name: arguments[name].model_dump(mode="json") for name in ("model", "train", "split")}
     parameters = {**settings, "graphs": graphs.key, "store": place.address, "device": place.device}
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
     # mypy takes the coroutine that it gives where there is an event loop
     run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[_tag(recipe)], flow_run_name=name)
+    get_run_logger().info("handed over to the pool %s: flow run %s", POOL, name)
     return FlowRun.model_validate(run, from_attributes=True)
 
 
-def _followed(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
-    """Its final state. What it tells of its epochs is told here, too."""
+def _followed(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+    """The run when it has ended. What it tells of its epochs is told here, too."""
     follow, read = follower("train-model"), 0
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     while True:
@@ -109,7 +110,7 @@ def _followed(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
                 if line.message.startswith('{"epoch"'):
                     follow(line.message)
         if run.state and run.state.is_final():
-            return run.state
+            return run
         _end_if_dead(client, run)
         time.sleep(POLL)
 
@@ -121,15 +122,17 @@ def _end_if_dead(client: SyncPrefectClient, run: FlowRun) -> None:
         client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
 
 
-def _raise_for(ended: State[Any], name: str) -> None:
-    message = ended.message or ""
+def _raise_for(run: FlowRun) -> None:
+    message, which = (run.state and run.state.message) or "", f"flow run {run.name} of the pool {POOL}"
     for kind in (InputError, WorldError):
         _, told, reason = message.partition(f"{kind.__name__}: ")
         if told:
             raise kind(reason)
-    if ended.is_crashed():
-        raise WorldError(f"flow run {name} of the pool {POOL} crashed: {message}; its finished epochs are kept")
-    if ended.is_cancelled():
-        raise InputError(f"flow run {name} of the pool {POOL} was cancelled; its finished epochs are kept")
-    if not ended.is_completed():
-        raise RuntimeError(f"flow run {name} of the pool {POOL} failed: {message}")
+    match run.state_type:
+        case StateType.COMPLETED:
+            return
+        case StateType.CRASHED:
+            raise WorldError(f"{which} crashed: {message}; its finished epochs are kept")
+        case StateType.CANCELLED:
+            raise InputError(f"{which} was cancelled; its finished epochs are kept")
+    raise RuntimeError(f"{which} failed: {message}")

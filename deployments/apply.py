@@ -8,6 +8,7 @@ No prompt, and again and again the same result.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -37,10 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--type", choices=list(CHANGES), default="process", help="what a worker starts for each run")
     parser.add_argument("--gpus", type=int, default=1, help="trainings at a time in the pool gpu (default: 1)")
     parser.add_argument("--notify", metavar="TYPE/NAME", help="the notification block that tells of failed runs")
+    parser.add_argument("--template", choices=POOLS, help="print that pool's base job template, and make nothing")
     options = parser.parse_args(arguments)
     if "PREFECT_API_URL" not in os.environ:
         sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
     try:
+        if options.template:
+            print(json.dumps(asyncio.run(template(options.type, options.template)), indent=1))
+            return
         asyncio.run(apply(options.type, options.gpus, options.store))
         if options.notify:
             asyncio.run(automations(options.notify))

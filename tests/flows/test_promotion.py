@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from storage.registry import model_folder
+from storage.store import Store
+
 NAME = "pairs-energy_ev"
 
 
@@ -42,14 +45,11 @@ def test_a_worse_model_leaves_the_champion_and_its_numbers_are_kept(cgcnn, store
     assert f"not promoted {second['run']}" in shown
 
 
-def test_predict_uses_the_champion_unless_told_otherwise(cgcnn, store, crystals):
-    known = told(cgcnn, store)
-    lazy = known["decisions"][1]["run"]
-    answers = {
-        name: cgcnn("predict", crystals, "--store", store, *(["--model", name] if name else [])).stdout
-        for name in ("", NAME, lazy)
-    }
-    assert answers[""] == answers[NAME] != answers[lazy]
+def test_predict_uses_the_champion_unless_told_otherwise(cgcnn, store):
+    first, lazy = told(cgcnn, store)["decisions"]
+    known = Store(root=store)
+    assert model_folder("champion", known) == model_folder(NAME, known) == store / first["model"]
+    assert model_folder(lazy["run"], known) == store / lazy["model"] != store / first["model"]
 
 
 def test_promotion_by_hand_and_back(cgcnn, store):

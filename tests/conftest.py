@@ -48,7 +48,12 @@ class MaterialsProject:
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}/"
-        self.environment = {"MP_API_ENDPOINT": self.endpoint, "AWS_ENDPOINT_URL": f"{self.endpoint}object-storage"}
+        storage = f"{self.endpoint}object-storage"
+        self.environment = {
+            "MP_API_ENDPOINT": self.endpoint,
+            "AWS_ENDPOINT_URL": storage,
+            "AWS_ENDPOINT_URL_S3": storage,
+        }
 
     def tell(self, **told: Any) -> dict[str, int]:
         """Set the collection or the failures to come; what was asked since the last call."""

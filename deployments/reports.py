@@ -4,6 +4,7 @@ python deployments/reports.py [--store store] [--host 127.0.0.1] [--port 4280]
 """
 
 import argparse
+import contextlib
 import functools
 import http.server
 import re
@@ -42,4 +43,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -5,9 +5,11 @@
 Looks every half minute at the server that PREFECT_API_URL names. One of it is enough; `make serve` starts it.
 """
 
+import contextlib
 import time
 from datetime import UTC, datetime
 
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -38,12 +40,16 @@ def look(client: SyncPrefectClient, now: datetime) -> None:
 
 
 def main() -> None:
-    """For ever."""
-    with get_client(sync_client=True) as client:
-        while True:
-            look(client, datetime.now(UTC))
-            time.sleep(EVERY)
+    """For ever, also when the server is busy, or away for a while."""
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                look(client, datetime.now(UTC))
+        except (HTTPError, RuntimeError) as error:  # the second is the client's, when it asks for the server's version
+            print(f"watch: the server does not answer: {error}", flush=True)
+        time.sleep(EVERY)
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from httpx import TransportError
+from httpx import HTTPError
 from prefect import Flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -43,7 +43,7 @@ def hand_over(recipe: Recipe, arguments: dict[str, Any]) -> None:
     try:
         with get_client(sync_client=True) as client:
             run = _followed(client, _under_way(client, recipe) or _started(client, recipe, arguments))
-    except TransportError as error:
+    except HTTPError as error:
         raise WorldError(f"the server does not answer ({error}); a training under way goes on") from None
     _raise_for(run)
 

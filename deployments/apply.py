@@ -23,8 +23,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+from storage.store import Store
 
 HERE = Path(__file__).resolve().parent
 CHANGES = yaml.safe_load((HERE / "pools.yaml").read_text(encoding="utf-8"))
@@ -43,65 +45,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "PREFECT_API_URL" not in os.environ:
         sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
     try:
-        if options.template:
-            print(json.dumps(asyncio.run(template(options.type, options.template)), indent=1))
-            return
-        asyncio.run(apply(options.type, options.gpus, options.store))
-        if options.notify:
-            asyncio.run(automations(options.notify))
-    except (PrefectHTTPStatusError, HTTPError, RuntimeError) as error:  # the last: no server answers
+        asyncio.run(shown(options) if options.template else apply(options))
+    except (HTTPError, RuntimeError) as error:  # the second: no server answers
         sys.exit(f"apply: {os.environ['PREFECT_API_URL']}: {' '.join(str(error).split())}")
 
 
-async def apply(kind: str, gpus: int, store: str) -> None:
+async def shown(options: argparse.Namespace) -> None:
+    """Print one template."""
+    print(json.dumps(await template(options.type, options.template), indent=1))
+
+
+async def apply(options: argparse.Namespace) -> None:
     """All of it. What somebody has switched on or off stays so."""
-    await pools(kind, gpus)
-    before = await _schedules()
-    deployments(store)
-    after = await _schedules()
     async with get_client() as client:
-        for name, (deployment, schedules) in after.items():
+        for name, limit in {"cpu": None, "gpu": options.gpus}.items():
+            await _pool(client, name, options.type, limit)
+            print(f"pool {name}: {options.type}" + (f", {limit} at a time" if limit is not None else ""))
+        before = await _schedules(client)
+        deployments(Store.at(options.store).address)
+        for name, (deployment, schedules) in (await _schedules(client)).items():
             if name in before and before[name][1]:
                 on = any(schedule.active for schedule in before[name][1])
                 for schedule in schedules:
                     await client.update_deployment_schedule(deployment, schedule.id, active=on)
+        if options.notify:
+            await automations(client, options.notify)
 
 
-async def _schedules() -> dict[str, tuple[UUID, list[DeploymentSchedule]]]:
+async def _schedules(client: PrefectClient) -> dict[str, tuple[UUID, list[DeploymentSchedule]]]:
     found = {}
-    async with get_client() as client:
-        for name in _names():
-            with contextlib.suppress(ObjectNotFound):
-                deployment = await client.read_deployment_by_name(name)
-                found[name] = (deployment.id, deployment.schedules)
+    for name in _names():
+        with contextlib.suppress(ObjectNotFound):
+            deployment = await client.read_deployment_by_name(name)
+            found[name] = (deployment.id, deployment.schedules)
     return found
 
 
-async def automations(notify: str) -> None:
+async def automations(client: PrefectClient, notify: str) -> None:
     """Those of automations.yaml, changed where they are there."""
     kind, _, name = notify.partition("/")
-    async with get_client() as client:
-        try:
-            block = await client.read_block_document_by_name(name, kind)
-        except ObjectNotFound:
-            sys.exit(f"apply: the server has no block {notify}; make it in the UI (Blocks), then apply again")
-        text = (HERE / "automations.yaml").read_text(encoding="utf-8")
-        for told in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
-            wanted = AutomationCore.model_validate(told)
-            there = await client.read_automations_by_name(wanted.name)
-            if there:
-                await client.update_automation(there[0].id, wanted)
-            else:
-                await client.create_automation(wanted)
-            print(f"automation: {wanted.name}")
-
-
-async def pools(kind: str, gpus: int) -> None:
-    """The work pools, changed where they are there; at most one training a GPU."""
-    async with get_client() as client:
-        for name in POOLS:
-            await _pool(client, name, kind, gpus if name == "gpu" else None)
-            print(f"pool {name}: {kind}" + (f", {gpus} at a time" if name == "gpu" else ""))
+    try:
+        block = await client.read_block_document_by_name(name, kind)
+    except ObjectNotFound:
+        sys.exit(f"apply: the server has no block {notify}; make it in the UI (Blocks), then apply again")
+    text = (HERE / "automations.yaml").read_text(encoding="utf-8")
+    for told in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
+        wanted = AutomationCore.model_validate(told)
+        there = await client.read_automations_by_name(wanted.name)
+        if there:
+            await client.update_automation(there[0].id, wanted)
+        else:
+            await client.create_automation(wanted)
+        print(f"automation: {wanted.name}")
 
 
 async def _pool(client: PrefectClient, name: str, kind: str, limit: int | None) -> None:
@@ -140,20 +135,19 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def deployments(store: str) -> None:
-    """All of prefect.yaml. A store on this machine is told by its absolute path."""
-    told = store if "://" in store else str(Path(store).absolute())
+    """All of prefect.yaml, for the store at that address."""
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml"]
     done = subprocess.run(
         [sys.executable, "-m", "prefect", *command],
         cwd=HERE.parent,
-        env={**os.environ, "CGCNN_STORE": told},
+        env={**os.environ, "CGCNN_STORE": store},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         sys.exit(f"apply: the deployments were not made\n{done.stdout}\n{done.stderr}")
-    print(f"deployments {', '.join(_names())}: store {told}")
+    print(f"deployments {', '.join(_names())}: store {store}")
 
 
 def _names() -> list[str]:

@@ -1,6 +1,8 @@
 """Serves the reports of a store, read-only: /<key>/report.html, wherever the store lies.
 
-python deployments/reports.py [--store store] [--host 127.0.0.1] [--port 4280]
+    python deployments/reports.py [--store store] [--host 127.0.0.1] [--port 4280]
+
+`make serve` starts it.
 """
 
 import argparse

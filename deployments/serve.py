@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from storage.store import Store
+
 HERE = Path(__file__).resolve().parent
 HERE_ALONE = "127.0.0.1"
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -33,14 +35,14 @@ def main() -> None:
     parser.add_argument(
         "--gpu-worker",
         action=argparse.BooleanOptionalAction,
-        help="a worker for the pool gpu (default: where there is one)",
+        help="start a worker for the pool gpu (default: where this machine has a GPU)",
     )
     parser.add_argument("--host", default=HERE_ALONE, help="who may come in (default: this machine alone)")
     options = parser.parse_args()
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
     if options.host != HERE_ALONE and not password:
         stop(f"--host {options.host} lets others run code here: set PREFECT_SERVER_API_AUTH_STRING (docs/group.md)")
-    store = options.store if "://" in options.store else str(Path(options.store).absolute())
+    store = Store.at(options.store).address
     gpu = Path("/dev/nvidia0").exists() if options.gpu_worker is None else options.gpu_worker
     ui = f"http://{HERE_ALONE}:{options.port}"
     os.environ.update(

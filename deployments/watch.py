@@ -19,9 +19,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.states import Crashed
 
-from tasks.life import fault_of
+from tasks.life import ended_if_dead
 
 FLOWS = ["retrain", "train", "predict"]
 AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -33,9 +32,8 @@ def look(client: SyncPrefectClient, now: datetime) -> None:
     at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=AT_WORK)))
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=at_work):
-        fault = fault_of(client, run, now)
+        fault = ended_if_dead(client, run, now)
         if fault:
-            client.set_flow_run_state(run.id, Crashed(message=fault), force=True)
             print(f"flow run {run.name}: {fault}; set to Crashed", flush=True)
 
 

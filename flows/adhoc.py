@@ -33,10 +33,10 @@ def retrain_here(config: RetrainConfig) -> list[str]:
 
     from tasks.runner import DASK
 
-    if "PREFECT_API_URL" not in os.environ and DASK in os.environ:
-        raise InputError(f"{DASK}: its workers cannot see a temporary server; set PREFECT_API_URL (`make serve`)")
     if "PREFECT_API_URL" in os.environ:
         _check_server(os.environ["PREFECT_API_URL"])
+    elif DASK in os.environ:
+        raise InputError(f"{DASK}: its workers cannot see a temporary server; set PREFECT_API_URL (`make serve`)")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above

@@ -3,6 +3,7 @@
 import json
 
 from flows.show import existing, tested
+from storage.artefact import to_the_minute
 from storage.champions import Decision, Lineage, decide, lineage, lineages, now, rolled_back
 from storage.errors import InputError
 from storage.registry import card_of, runs
@@ -61,5 +62,5 @@ def _told(each: Lineage, errors: dict[str, str]) -> str:
         lines.append(f"  champion  {champion.run}, since {champion.at[:10]}; {errors.get(champion.model, 'no card')}")
     for decision in reversed(each.decisions[-SHOWN:]):
         what = {"rollback": "rolled back to"}.get(decision.kind, "promoted" if decision.promoted else "not promoted")
-        lines.append(f"  {decision.at[:16].replace('T', ' ')}  {what} {decision.run}: {decision.reason}")
+        lines.append(f"  {to_the_minute(decision.at)}  {what} {decision.run}: {decision.reason}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import json
 
+from storage.artefact import to_the_minute
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
@@ -45,7 +46,7 @@ def result(run: Run) -> str:
 
 def _told(run: Run, store: Store) -> str:
     card = run.card
-    lines = [f"{card.run}  {run.finished[:16].replace('T', ' ')} UTC", f"  {result(run)}"]
+    lines = [f"{card.run}  {to_the_minute(run.finished)} UTC", f"  {result(run)}"]
     lines += [f"  {name:12} {store.where(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
 

@@ -78,6 +78,11 @@ class Recipe(BaseModel):
         return digest_of(self.model_dump())
 
 
+def to_the_minute(stamp: str) -> str:
+    """A time stamp of a manifest or a decision, as people read it."""
+    return stamp[:16].replace("T", " ")
+
+
 def manifest_of(content: bytes | None) -> Artefact | None:
     """The artefact that a manifest tells of; None where it is missing or damaged."""
     try:

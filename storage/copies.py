@@ -15,13 +15,11 @@ def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[A
     mends a damaged one there.
     """
     name = f"{folder.parent.name}/{folder.name}"
-    there = manifest_of(remote.read(f"{name}/{MANIFEST}"))
-    sizes = remote.sizes(name) if there else {}
-    lost = [file for file, stored in there.files.items() if sizes.get(file) != stored.size] if there else []
-    if there is None or lost:
+    there, fault = _whole_at(remote, name)
+    if there is None:
         if here:
             published(remote, here, folder)
-        return here, "" if here or not lost else f"{lost[0]} is missing or cut at {remote.url}"
+        return here, "" if here else fault
     if here and here.digest == there.digest:
         return here, ""
     fetched = _aside(folder)
@@ -29,6 +27,16 @@ def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[A
         remote.fetch(f"{name}/{file}", fetched / file)
     put_in_place(fetched, folder)
     return there, ""
+
+
+def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
+    """The artefact at the URL if every file has its size there; if there is a manifest and one has not, which."""
+    artefact = manifest_of(remote.read(f"{name}/{MANIFEST}"))
+    if artefact is None:
+        return None, ""
+    sizes = remote.sizes(name)
+    lost = next((file for file, stored in artefact.files.items() if sizes.get(file) != stored.size), None)
+    return (artefact, "") if lost is None else (None, f"{lost} is missing or cut at {remote.url}")
 
 
 def published(remote: Remote, artefact: Artefact, folder: Path) -> None:

@@ -98,19 +98,14 @@ def model_folder(wanted: str, store: Store) -> Path:
     known = [each for each in lineages(store) if each.champion]
     champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
     if len(champions) == 1:
-        return _fetched(champions[0].model, store)
+        return store.fetched(*champions[0].model.split("/"))
     if wanted == CHAMPION:
         names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
         raise InputError(f"--model: say whose champion; {store.where('')} has {names}")
     try:
-        return _fetched(card_of(wanted, store).model, store)
+        return store.fetched(*card_of(wanted, store).model.split("/"))
     except InputError as error:
         raise InputError(f"--model {error}, and no folder with a model.json") from None
-
-
-def _fetched(model: str, store: Store) -> Path:
-    step, _, key = model.partition("/")
-    return store.fetched(step, key)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         files, root = url_to_fs(url, use_listings_cache=False)
     except (ValueError, ImportError) as error:  # no such protocol; its package is not installed
-        known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs"))
-        raise InputError(f"--store {url}: {error}; a store is a folder, or a URL such as {known}") from None
+        raise InputError(
+            f"--store {url}: {error}; a store is a folder, or a URL such as s3://, gs://, abfs://"
+        ) from None
     if "/" not in root.strip("/") and scheme != "memory":
         raise InputError(f"--store {url}: expected a folder in a bucket, as in {scheme}://{root or 'bucket'}/store")
     return files, root.rstrip("/")

@@ -61,6 +61,11 @@ class Store(BaseModel):
         """A file of the store as others find it: a path, or a URL."""
         return f"{self.url}/{name}".rstrip("/") if self.url else str(self.root / name)
 
+    @property
+    def address(self) -> str:
+        """The store as any process finds it that sees the same disk, or the same URL."""
+        return self.absolute().where("")
+
     def folder(self, step: str, key: str) -> Path:
         """Where the artefact lies here, or would."""
         return self.root / step / key

@@ -32,11 +32,6 @@ class Place(BaseModel):
     elsewhere: bool = Field(False, description="Is what can be made elsewhere handed over?")
 
     @property
-    def address(self) -> str:
-        """The store as any process finds it that sees the same disk, or the same URL."""
-        return self.artefacts.where("")
-
-    @property
     def artefacts(self) -> Store:
         """The store, its path absolute: programs run in other folders."""
         return Store.at(self.store).absolute()
@@ -96,8 +91,7 @@ def step(
     The function is called only when the store does not have what it would make. Raise `version` when the same
     arguments come to give other bytes. `told` picks from the arguments what the step writes down of them besides their
     contents (a name, a setting): it becomes part of the key. `then` is called with the artefact, the arguments, and
-    whether it was found. `elsewhere` has it made by somebody else, into the same store, where the place
-    says so.
+    whether it was found. `elsewhere` has it made by somebody else, into the same store, where the place says so.
     """
 
     def decorate(plan: Callable[..., Made]) -> Task[..., Artefact]:
@@ -111,7 +105,7 @@ def step(
             besides = {} if told is None else {"told": told(bound.arguments)}
             recipe = recipe_of(name, version, {**bound.arguments, **besides})
             if elsewhere is not None and place.elsewhere:
-                artefact, found = made_elsewhere(place.artefacts, recipe, lambda: elsewhere(recipe, bound.arguments))
+                artefact, found = made_elsewhere(place, recipe, lambda: elsewhere(recipe, bound.arguments))
             else:
                 artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
             if then is not None:
@@ -153,16 +147,14 @@ def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tup
     return found, True
 
 
-def made_elsewhere(store: Store, recipe: Recipe, make: Callable[[], None]) -> tuple[Artefact, bool]:
+def made_elsewhere(place: Place, recipe: Recipe, make: Callable[[], None]) -> tuple[Artefact, bool]:
     """The artefact of `recipe`, and whether the store had it. Raises InputError if it is not there when it was made."""
     logger = get_run_logger()
-    found = store.find(recipe.step, recipe.key, logger.warning)
+    found = place.artefacts.find(recipe.step, recipe.key, logger.warning)
     if found is not None:
         return found, True
     make()
-    artefact = store.find(recipe.step, recipe.key, logger.warning)
-    if artefact is None:
-        raise InputError(f"{store.where('')}: has no {recipe.step} {recipe.key[:8]}; was it made in another store?")
+    artefact = stored(recipe.step, recipe.key, place)
     logger.info("%s", line_of(artefact))
     return artefact, False
 
@@ -171,7 +163,7 @@ def stored(step_name: str, key: str, place: Place) -> Artefact:
     """An artefact that was made before, by its key. Raises InputError if it is not in the store."""
     found = place.artefacts.find(step_name, key, get_run_logger().warning)
     if found is None:
-        raise InputError(f"{place.address}: has no {step_name} {key[:8]}; was it made in another store?")
+        raise InputError(f"{place.artefacts.address}: has no {step_name} {key[:8]}; was it made in another store?")
     return found
 
 

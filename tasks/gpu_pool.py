@@ -19,19 +19,22 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling, Crashed
+from prefect.states import Cancelling
 
 from storage.artefact import Recipe
 from storage.errors import InputError, WorldError
 from tasks.following import follower
-from tasks.life import fault_of, workers
+from tasks.life import ended_if_dead, workers
 
 DEPLOYMENT = "train/gpu"
 POOL = "gpu"
 SETTING = "train.where=gpu-pool"
-UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+UNDER_WAY = FlowRunFilterState(
+    type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
+)
 
 POLL = 2  # seconds
+LOOK = 30  # seconds between looks whether it lives
 
 
 def hand_over(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -53,7 +56,7 @@ def cancel_with(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
     with get_client(sync_client=True) as client:
         of_it = FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)),
+            state=UNDER_WAY,
         )
         for child in client.read_flow_runs(flow_run_filter=of_it):
             client.set_flow_run_state(child.id, Cancelling(message=f"{flow_run.name} was cancelled"))
@@ -64,10 +67,7 @@ def _tag(recipe: Recipe) -> str:
 
 
 def _under_way(client: SyncPrefectClient, recipe: Recipe) -> FlowRun | None:
-    the_same = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[_tag(recipe)]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)),
-    )
+    the_same = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(recipe)]), state=UNDER_WAY)
     found = next(iter(client.read_flow_runs(flow_run_filter=the_same)), None)
     if found is not None:
         get_run_logger().info("flow run %s of the pool %s is at it already", found.name, POOL)
@@ -90,7 +90,7 @@ def _started(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any
     _check(client)
     graphs, place = arguments["graphs"], arguments["place"]
     settings = {name: arguments[name].model_dump(mode="json") for name in ("model", "train", "split")}
-    parameters = {**settings, "graphs": graphs.key, "store": place.address, "device": place.device}
+    parameters = {**settings, "graphs": graphs.key, "store": place.artefacts.address, "device": place.device}
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
     # mypy takes the coroutine that it gives where there is an event loop
     run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[_tag(recipe)], flow_run_name=name)
@@ -100,7 +100,7 @@ def _started(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any
 
 def _followed(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
     """The run when it has ended. What it tells of its epochs is told here, too."""
-    follow, read = follower("train-model"), 0
+    follow, read, looked = follower("train-model"), 0, time.monotonic()
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     while True:
         run = client.read_flow_run(run.id)
@@ -111,15 +111,11 @@ def _followed(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
                     follow(line.message)
         if run.state and run.state.is_final():
             return run
-        _end_if_dead(client, run)
+        if time.monotonic() - looked > LOOK:
+            looked = time.monotonic()
+            if fault := ended_if_dead(client, run, datetime.now(UTC)):
+                get_run_logger().warning("flow run %s: %s", run.name, fault)
         time.sleep(POLL)
-
-
-def _end_if_dead(client: SyncPrefectClient, run: FlowRun) -> None:
-    reason = fault_of(client, run, datetime.now(UTC))
-    if reason:
-        get_run_logger().warning("flow run %s: %s", run.name, reason)
-        client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
 
 
 def _raise_for(run: FlowRun) -> None:

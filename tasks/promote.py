@@ -6,7 +6,7 @@ from typing import Any, cast
 from prefect import get_run_logger
 
 from evaluation.config import PromotionConfig
-from storage.artefact import Artefact
+from storage.artefact import Artefact, to_the_minute
 from storage.champions import ChampionChanged, Decision, decide, now
 from storage.registry import Card
 from tasks.caching import Made, Place, step
@@ -27,9 +27,7 @@ def settle(card: Artefact, arguments: dict[str, Any], found: bool) -> None:
     downloaded, trained, compared, place = (arguments[n] for n in ("downloaded", "trained", "compared", "place"))
     name, logger = lineage_of(downloaded, trained), get_run_logger()
     if found:
-        logger.info(
-            "nothing has changed since %s UTC: model, report and card are there", card.created[:16].replace("T", " ")
-        )
+        logger.info("nothing has changed since %s UTC: model, report and card are there", to_the_minute(card.created))
     while True:
         decision = Decision(
             at=now(),

@@ -61,6 +61,14 @@ class MaterialsProject:
         with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}_control", body), timeout=30) as answer:
             return dict(json.load(answer))
 
+    def there(self) -> bool:
+        """Does it answer?"""
+        try:
+            self.tell()
+        except OSError:
+            return False
+        return True
+
     def fails(self, route: str, kind: str, *, times: int = 1, after: int = 0, **how: Any) -> None:
         """The next answers on that route go wrong in this way."""
         self.tell(failures=[{"route": route, "kind": kind, "times": times, "after": after, **how}])
@@ -85,6 +93,20 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """wait_until(reached, process, log): return when it is so, while the process lives, but not for ever."""
+
+    def wait(reached: Callable[[], Any], process: "subprocess.Popen[Any]", log: Path | None = None) -> None:
+        until = time.monotonic() + 120
+        while not reached():
+            assert process.poll() is None, log and log.read_text()
+            assert time.monotonic() < until, log and log.read_text()
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def ask_server() -> Callable[..., Any]:
     """ask_server(API address, what, **body): a Prefect server's answer, to a POST where there is a body."""
 
@@ -105,7 +127,7 @@ def ask_server() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, free_port) -> Iterator[str]:
+def server(tmp_path_factory, free_port, wait_until) -> Iterator[str]:
     """The API address of a Prefect server that lives as long as the session."""
     port = free_port()
     home = tmp_path_factory.mktemp("server")
@@ -114,11 +136,7 @@ def server(tmp_path_factory, free_port) -> Iterator[str]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    until = time.monotonic() + 120
-    while not _answers(f"http://127.0.0.1:{port}/api/health"):
-        assert process.poll() is None, (home / "log").read_text()
-        assert time.monotonic() < until, (home / "log").read_text()
-        time.sleep(0.2)
+    wait_until(lambda: _answers(f"http://127.0.0.1:{port}/api/health"), process, home / "log")
     yield f"http://127.0.0.1:{port}/api"
     process.terminate()
     process.wait(30)
@@ -133,7 +151,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def s3(free_port) -> Iterator[dict[str, str]]:
+def s3(free_port, wait_until) -> Iterator[dict[str, str]]:
     """An S3 server on loopback: the environment by which clients find it. It is in this process's environment, too."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -142,15 +160,7 @@ def s3(free_port) -> Iterator[dict[str, str]]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            break
-        except (urllib.error.URLError, ConnectionError):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.1)
+    wait_until(lambda: _answers(address), process)
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     told = {**keys, "AWS_ENDPOINT_URL_S3": address}
     with pytest.MonkeyPatch.context() as patch:
@@ -182,20 +192,12 @@ def bucket(new_bucket) -> str:
 
 
 @pytest.fixture(scope="session")
-def _service(free_port) -> Iterator[MaterialsProject]:
+def _service(free_port, wait_until) -> Iterator[MaterialsProject]:
     port = free_port()
     service = MaterialsProject(port)
     command = [sys.executable, "server.py", str(port), str(service.count)]
     process = subprocess.Popen(command, cwd=SERVICE)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            service.tell()
-            break
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.1)
+    wait_until(service.there, process)
     yield service
     process.kill()
     process.wait()

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -46,7 +45,7 @@ def postgres(free_port) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server(postgres, free_port, tmp_path_factory) -> Iterator[str]:
+def server(postgres, free_port, wait_until, tmp_path_factory) -> Iterator[str]:
     """The address of a Prefect server with a password, on that database."""
     port, home = free_port(), tmp_path_factory.mktemp("group")
     own = {
@@ -60,18 +59,14 @@ def server(postgres, free_port, tmp_path_factory) -> Iterator[str]:
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
         process = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 120
-    while code(f"{address}/api/health") is None:
-        assert process.poll() is None, (home / "log").read_text()
-        assert time.monotonic() < until, (home / "log").read_text()
-        time.sleep(0.3)
+    wait_until(lambda: code(f"{address}/api/health"), process, home / "log")
     yield address
     process.terminate()
     process.wait(30)
 
 
 @pytest.fixture(scope="module")
-def proxy(server, free_port, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+def proxy(server, free_port, wait_until, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """The address of nginx with our configuration before that server, and its certificate."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
@@ -102,11 +97,7 @@ def proxy(server, free_port, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     )
     process = subprocess.Popen([nginx, "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
     address = f"https://127.0.0.1:{port}"
-    until = time.monotonic() + 20
-    while code(address, certificate=certificate) is None:
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: code(address, certificate=certificate), process)
     yield address, certificate
     process.terminate()
     process.wait(30)

@@ -56,3 +56,4 @@ def test_prediction_needs_no_server(store, crystals):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 61

@@ -80,7 +80,10 @@ def test_a_change_reaches_only_what_depends_on_it(again, change, kept):
     assert ended[following] == "Completed"
 
 
-@pytest.mark.parametrize("damage", [{"download": "deleted", "report": "flipped"}, {"graph-shard": "flipped"}])
+@pytest.mark.parametrize(
+    "damage",
+    [{"download": "deleted", "report": "flipped"}, {"graph-shard": "flipped", "train-model": "deleted"}],
+)
 def test_damaged_files_cost_their_own_steps_alone(again, store, damage):
     victims = {
         step: max(next((store / step).iterdir()).glob("*[!n]"), key=lambda path: path.stat().st_size) for step in damage
@@ -100,9 +103,12 @@ def test_damaged_files_cost_their_own_steps_alone(again, store, damage):
         assert victim.read_bytes() == before[step]
 
 
-def test_a_killed_training_goes_on_from_its_last_epoch(cgcnn, environment, crystals, small, store):
-    """With the weights of an undisturbed one: that is tested where the training is."""
-    command = ["retrain", f"--source={crystals}", f"--store={store}", *small, "--set=train.epochs=20"]
+def test_killed_training_goes_on_and_ends_with_the_same_model(  # noqa: PLR0913  fixtures
+    cgcnn, environment, crystals, small, trained, store, states, tmp_path
+):
+    """A change of the training reaches nothing before it."""
+    options = [*small, "--set=train.epochs=20", "--set=train.learning_rate=0.003"]
+    command = ["retrain", f"--source={crystals}", f"--store={store}", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -116,6 +122,15 @@ def test_a_killed_training_goes_on_from_its_last_epoch(cgcnn, environment, cryst
     assert resumed.returncode == 0, resumed.stderr
     first = next(json.loads(line)["epoch"] for line in resumed.stdout.splitlines() if line.startswith("{"))
     assert first > 5
+    other = shutil.copytree(trained[0], tmp_path / "other")
+    undisturbed = cgcnn("retrain", "--source", crystals, "--store", other, *options)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert cached(states(undisturbed))[:3] == STEPS[:3]
+    assert states(undisturbed)["train-model"] == "Completed"
+    key = undisturbed.stdout.strip().splitlines()[-3].partition(":")[0][-8:]
+    for name in ("model.safetensors", "predictions.parquet", "history.parquet"):
+        one, two = (next(root.glob(f"train-model/{key}*/{name}")).read_bytes() for root in (store, other))
+        assert one == two, name
 
 
 def test_a_killed_run_leaves_no_server_behind(environment, crystals, small, tmp_path):
@@ -128,8 +143,8 @@ def test_a_killed_run_leaves_no_server_behind(environment, crystals, small, tmp_
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while "Beginning flow run" not in (line := process.stdout.readline()):
-        assert line, "ended before it began"
+    while not (line := process.stdout.readline()).startswith("{"):
+        assert line, "ended before it trained"
     process.kill()
     process.communicate(timeout=30)  # until everybody who could write there is gone
 

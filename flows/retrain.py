@@ -79,7 +79,7 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
     downloaded = download(origin.source, origin.contents, origin.query, origin.version, place)
     structures = validate(downloaded, origin.target, checks, place)
     built = build_graphs(structures, origin.target, graphs, place)
-    trained = train_model(built, model, train.anywhere, split, place)
+    trained = train_model(built, model, train.without_placement, split, place)
     evaluated = evaluate(trained, downloaded, place)
     compared = compare(trained, opponent(downloaded, trained, place), promotion, place)
     page = report(downloaded, structures, built, trained, evaluated, compared, place)

@@ -32,4 +32,4 @@ def train(
         device: auto, cpu, cuda or cuda:N.
     """
     place = Place(store=store, device=device)
-    return train_model(stored("graphs", graphs, place), model, train.anywhere, split, place)
+    return train_model(stored("graphs", graphs, place), model, train.without_placement, split, place)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gnn.config import ModelConfig
-from gnn.models.choice import build_model
+from gnn.models.registry import build_model
 from gnn.scores import Scaling
 from storage.errors import InputError
 

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-OWN_MODELS = ("cgcnn", "cogn")
+BUILT_IN_MODELS = ("cgcnn", "cogn")
 
 
 class SplitConfig(BaseModel):
@@ -65,8 +65,8 @@ class ModelConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _named(cls, name: str) -> str:
-        if name not in OWN_MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise ValueError(f"allowed are {', '.join(OWN_MODELS)} and package.module:Class")
+        if name not in BUILT_IN_MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise ValueError(f"allowed are {', '.join(BUILT_IN_MODELS)} and package.module:Class")
         return name
 
 
@@ -90,7 +90,10 @@ class TrainConfig(BaseModel):
     )
     clip: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
     ema: float = Field(
-        0.995, ge=0, lt=1, description="Decay (a step) of the running mean of weights that is evaluated; 0 is off."
+        0.995,
+        ge=0,
+        lt=1,
+        description="Decay a step of the exponential moving average of the weights (EMA) that is evaluated; 0 is off.",
     )
     keep: Literal["auto", "last", "best"] = Field(
         "auto",
@@ -109,12 +112,12 @@ class TrainConfig(BaseModel):
     )
 
     @property
-    def anywhere(self) -> Self:
-        """The same, without the place: what the weights depend on."""
+    def without_placement(self) -> Self:
+        """The same without `where`: only what the weights depend on."""
         return self.model_copy(update={"where": "here"})
 
     @property
-    def keeps_last(self) -> bool:
+    def keeps_last_epoch(self) -> bool:
         """Are the last epoch's weights kept, or those of the best on validation rows?"""
         settles = self.schedule in {"onecycle", "cosine"} and not self.patience
         return self.keep == "last" or (self.keep == "auto" and settles)

@@ -2,7 +2,8 @@
 
 Three things make it faster than the same equation in torch's operations. What an edge needs stays in the cache from the
 linear map to the sum. The two derivatives of a message are all that is kept for the gradient. And a Gaussian further
-than `REACH` σ from a distance is below 3e-7 there, so an edge multiplies with the few centres around it, not with all.
+than `REACH` σ from a distance is below 3e-7 there, so the basis is truncated: an edge multiplies with the few centres
+around it, not with all.
 """
 
 import math
@@ -28,14 +29,14 @@ f32 = np.float32
 
 
 @dataclass
-class Near:
-    """The Gaussians of E distances that are not zero: `values` (E, w) at centres `first` (E,) … `first` + w − 1."""
+class TruncatedGaussians:
+    """Sparse Gaussian basis of E distances: `values` (E, w) at centres `first` (E,) … `first` + w − 1; the rest is 0."""
 
     first: Tensor
     values: Tensor
 
 
-def near(distance: Tensor, centres: Tensor, step: float, sigma: float) -> Near:
+def truncated_gaussians(distance: Tensor, centres: Tensor, step: float, sigma: float) -> TruncatedGaussians:
     """(E,) Å, evenly spaced centres (K,) → the w centres around each distance; w may pass K, for weights of zero."""
     width = UNROLLED * math.ceil((2 * REACH * sigma / step + 1) / UNROLLED)
     last = max(len(centres) - width, 0)
@@ -43,10 +44,10 @@ def near(distance: Tensor, centres: Tensor, step: float, sigma: float) -> Near:
     first = middle.clamp_(0, last)
     offset = centres[0] + step * torch.arange(width)
     values = ((distance - step * first)[:, None] - offset).square_().mul_(-0.5 / sigma**2).exp_()
-    return Near(first.int(), values)
+    return TruncatedGaussians(first.int(), values)
 
 
-def gated_sum(nodes: Tensor, weight: Tensor, edge: Near, segments: Segments) -> Tensor:
+def gated_sum(nodes: Tensor, weight: Tensor, edge: TruncatedGaussians, segments: Segments) -> Tensor:
     """Σ_j σ(a) ⊙ softplus(b), a ⊕ b = nodes_i0 + nodes_j1 + W u_ij: (N, 2, 2F), (2F, K) → (N, F)."""
     summed: Tensor = _GatedSum.apply(nodes, weight, edge, segments)
     return summed
@@ -54,12 +55,12 @@ def gated_sum(nodes: Tensor, weight: Tensor, edge: Near, segments: Segments) -> 
 
 class _GatedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, nodes: Tensor, weight: Tensor, edge: Near, segments: Segments) -> Tensor:
+    def forward(ctx: Any, nodes: Tensor, weight: Tensor, edge: TruncatedGaussians, segments: Segments) -> Tensor:
         ctx.edge, ctx.segments, ctx.centres = edge, segments, weight.shape[1]
         width = weight.shape[0]
         out = np.empty((len(nodes), width // 2), f32)
         # ∂message/∂a and ∂message/∂b, where somebody will ask; the largest array of all, so its memory is used again.
-        ctx.slope = _spare.take(len(edge.first) if any(ctx.needs_input_grad) else 1, width)
+        ctx.slope = _buffers.take(len(edge.first) if any(ctx.needs_input_grad) else 1, width)
         _forward(*_edges(edge, segments), _array(nodes), _by_centre(weight, edge), out, ctx.slope)
         return torch.from_numpy(out)
 
@@ -71,11 +72,11 @@ class _GatedSum(torch.autograd.Function):
         weight = np.zeros((PIECES, max(ctx.centres, edge.values.shape[1]), slope.shape[1]), f32)
         _backward(*_edges(edge, segments), gradient, slope, nodes, weight)
         ctx.slope = None
-        _spare.give_back(slope)
+        _buffers.give_back(slope)
         return torch.from_numpy(nodes), torch.from_numpy(weight.sum(axis=0)[: ctx.centres].T), None, None
 
 
-class _Spare:
+class _BufferPool:
     """Memory of finished arrays, given to the next ones: a fresh page costs more than what is computed on it."""
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class _Spare:
         self._free = sorted([*self._free, array.reshape(-1)], key=len)[-KEPT:]
 
 
-_spare = _Spare()
+_buffers = _BufferPool()
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -99,14 +100,14 @@ def _array(tensor: Tensor) -> np.ndarray:
     return array
 
 
-def _by_centre(weight: Tensor, edge: Near) -> np.ndarray:
+def _by_centre(weight: Tensor, edge: TruncatedGaussians) -> np.ndarray:
     """(2F, K) → (max(K, w), 2F), the rows past K zero."""
     turned = np.zeros((max(weight.shape[1], edge.values.shape[1]), weight.shape[0]), f32)
     turned[: weight.shape[1]] = weight.detach().numpy().T
     return turned
 
 
-def _edges(edge: Near, segments: Segments) -> tuple[np.ndarray, ...]:
+def _edges(edge: TruncatedGaussians, segments: Segments) -> tuple[np.ndarray, ...]:
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     arrays = (segments.pieces, segments.start, segments.source, edge.first, edge.values)
     return tuple(array.numpy() for array in arrays)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnn.elements import HIGHEST, element_properties
-from gnn.fused import Near, gated_sum, near
+from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
 from gnn.segments import Segments
 
 Normalization = Literal["sum", "gated", "output", "none"]
@@ -34,9 +34,9 @@ class GaussianBasis(nn.Module):
         """(E,) → (E, K)."""
         return (distance[:, None] - self.centres).square_().mul_(-0.5 / self.sigma**2).exp_()
 
-    def near(self, distance: Tensor) -> Near:
-        """(E,) → the Gaussians that are not zero."""
-        return near(distance, self.centres, self.step, self.sigma)
+    def truncated(self, distance: Tensor) -> TruncatedGaussians:
+        """(E,) → the Gaussians of each distance that are not zero to float32."""
+        return truncated_gaussians(distance, self.centres, self.step, self.sigma)
 
 
 class AtomEmbedding(nn.Module):
@@ -143,9 +143,9 @@ class CGConv(nn.Module):
         """Can the sum over neighbours be taken in one pass over the edges?"""
         return self.gate and self.norm_edges is None
 
-    def forward(self, atom: Tensor, edge: Tensor | Near, segments: Segments) -> Tensor:
+    def forward(self, atom: Tensor, edge: Tensor | TruncatedGaussians, segments: Segments) -> Tensor:
         """`atom` (N, F), `edge` (E, K), or where `fuses` its Gaussians that are not zero → (N, F)."""
-        if isinstance(edge, Near):
+        if isinstance(edge, TruncatedGaussians):
             added = gated_sum(*self.edges.by_atom(atom), edge, segments)
         else:
             added = segments.sum(self.messages(atom, edge, segments))

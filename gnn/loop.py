@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.config import TrainConfig
-from gnn.optimization import RunningMean, Schedule, loss_of, optimizer_of
+from gnn.optimization import EMA, Schedule, loss_of, optimizer_of
 from gnn.scores import Scaling, mean_absolute_error
 from storage.errors import InputError
 
 EVALUATED = 256  # crystals in a batch without gradients
 
-Told = dict[str, Any]
+EpochMetrics = dict[str, Any]
 
 
 @dataclass
@@ -35,81 +35,82 @@ class Data:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a training stands after an epoch."""
 
     epoch: int = 0
     best_epoch: int = 0
     best_error: float = math.inf
     kept_epoch: int = 0
-    history: list[Told] = field(default_factory=list)
+    history: list[EpochMetrics] = field(default_factory=list)
 
 
 def fit(
-    model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, tell: Callable[[Told], None]
-) -> tuple[dict[str, Tensor], Progress, int]:
+    model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, on_epoch_end: Callable[[EpochMetrics], None]
+) -> tuple[dict[str, Tensor], TrainingState, int]:
     """Train `model`; the weights to keep, the history, and the epoch after which this attempt began.
 
     With the same seed on the same machine the result is the same bit for bit, however often it was killed on the way.
     """
     optimizer = optimizer_of(model, config)
     schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))
-    mean = RunningMean(model, config.ema)
-    progress, kept = Progress(), {name: value.clone() for name, value in mean.read(model).items()}
-    state = load_checkpoint(checkpoint, data.device)
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        mean.load_state_dict(state["mean"])
-        kept, progress = state["kept"], Progress(**state["progress"])
-    resumed_from = progress.epoch
-    while progress.epoch < config.epochs and not _is_over(progress, config):
+    ema = EMA(model, config.ema)
+    state, kept = TrainingState(), {name: value.clone() for name, value in ema.weights_of(model).items()}
+    saved = load_checkpoint(checkpoint, data.device)
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        ema.load_state_dict(saved["ema"])
+        kept, state = saved["kept"], TrainingState(**saved["state"])
+    resumed_from = state.epoch
+    while state.epoch < config.epochs and not _is_over(state, config):
         began = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
-        loss = _epoch(model, data, config, (optimizer, schedule, mean), progress.epoch)
-        with swapped(model, mean.read(model)):
+        loss = _train_epoch(model, data, config, optimizer, schedule, ema, state.epoch)
+        with swapped_weights(model, ema.weights_of(model)):
             predicted = predict(model, data.graphs, data.validation, data.scaling, data.device)
         error = mean_absolute_error(predicted, data.target[data.validation])
         schedule.after_epoch(error)
-        progress.epoch += 1
-        if error < progress.best_error:
-            progress.best_error, progress.best_epoch = error, progress.epoch
-        if config.keeps_last or progress.best_epoch == progress.epoch:
-            progress.kept_epoch = progress.epoch
-            kept = {name: value.clone() for name, value in mean.read(model).items()}
-        row = {"epoch": progress.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
-        progress.history.append(row)
+        state.epoch += 1
+        if error < state.best_error:
+            state.best_error, state.best_epoch = error, state.epoch
+        if config.keeps_last_epoch or state.best_epoch == state.epoch:
+            state.kept_epoch = state.epoch
+            kept = {name: value.clone() for name, value in ema.weights_of(model).items()}
+        row = {"epoch": state.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
+        state.history.append(row)
         save_checkpoint(
             {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
-                "mean": mean.state_dict(),
+                "ema": ema.state_dict(),
                 "kept": kept,
-                "progress": vars(progress),
+                "state": vars(state),
             },
             checkpoint,
         )
         seconds = time.perf_counter() - began
         readable = {name: float(f"{row[name]:.6g}") for name in row if name != "epoch"}
-        tell({"epoch": progress.epoch, "epochs": config.epochs, **readable, "seconds": round(seconds, 3)})
-    return kept, progress, resumed_from
+        on_epoch_end({"epoch": state.epoch, "epochs": config.epochs, **readable, "seconds": round(seconds, 3)})
+    return kept, state, resumed_from
 
 
-def _is_over(progress: Progress, config: TrainConfig) -> bool:
-    return bool(config.patience) and progress.epoch - progress.best_epoch >= config.patience
+def _is_over(state: TrainingState, config: TrainConfig) -> bool:
+    return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
 
-def _epoch(
+def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, average
     model: nn.Module,
     data: Data,
     config: TrainConfig,
-    movers: tuple[torch.optim.Optimizer, Schedule, RunningMean],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    ema: EMA,
     epoch: int,
 ) -> float:
     """One pass over the training rows, in an order that depends on (seed, epoch) alone; the mean loss."""
-    optimizer, schedule, mean = movers
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     rows = data.train[torch.randperm(len(data.train), generator=generator)]
     total = 0.0
@@ -123,7 +124,7 @@ def _epoch(
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         schedule.after_step()
-        mean.update(model)
+        ema.update(model)
         total += float(loss.detach()) * len(batch)
     if not math.isfinite(total):
         raise InputError(
@@ -141,7 +142,7 @@ def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, de
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
 
 
-class swapped:
+class swapped_weights:
     """Inside, `model` has the given weights; afterwards its own."""
 
     def __init__(self, model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Loss, update rule, schedule and running mean of the weights, as the configuration names them."""
+"""Loss, update rule, schedule and moving average of the weights, as the configuration names them."""
 
 import math
 from typing import Any
@@ -69,7 +69,7 @@ class Schedule:
             scheduler.load_state_dict(state)
 
 
-class RunningMean:
+class EMA:
     """Exponential moving average of a model's weights and buffers; with decay 0 the weights themselves.
 
     The decay of step t is at most t / (t + 9), so that the first weights, which are random, are soon forgotten.
@@ -94,7 +94,7 @@ class RunningMean:
                 self.weights[name].copy_(value)
 
     @torch.no_grad()
-    def read(self, model: nn.Module) -> dict[str, Tensor]:
+    def weights_of(self, model: nn.Module) -> dict[str, Tensor]:
         """The weights to evaluate and keep."""
         if self._decay:
             return self.weights

@@ -22,17 +22,19 @@ def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
     column = _published_column(table, config)
     if column is None:
         splits = [_drawn(group, config) for group in groups]
-        told = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
+        split_by = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
     else:
-        splits, told = _published(table[column].to_pylist(), groups, column, config)
+        splits, split_by = _published(table[column].to_pylist(), groups, column, config)
     for name in NAMES:
         if name not in splits:
             count = len(splits)
             hint = "choose another split.seed or larger shares"
             if column is not None:
-                hint = f"{column} says {_some(table[column].to_pylist())}; split.published=false draws a split by hash"
-            raise InputError(f"split: no {name} rows among {count:,} ({told}); {hint}")
-    return splits, told
+                hint = (
+                    f"{column} says {_examples(table[column].to_pylist())}; split.published=false draws a split by hash"
+                )
+            raise InputError(f"split: no {name} rows among {count:,} ({split_by}); {hint}")
+    return splits, split_by
 
 
 def _published_column(table: pa.Table, config: SplitConfig) -> str | None:
@@ -55,27 +57,27 @@ def _published(values: list[str | None], groups: list[str], column: str, config:
         if str(config.fold) not in folds:
             raise InputError(f"split.fold {config.fold}: {column} has {', '.join(folds)}")
         values = [value and ("test" if value == str(config.fold) else "train") for value in values]
-        told = f"published {column}, fold {config.fold}"
+        split_by = f"published {column}, fold {config.fold}"
     else:
-        told = f"published {column}"
+        split_by = f"published {column}"
     there = set(values)
     if "test" not in there and "validation" in there:
         # The rows that are reported must not choose the epoch: published validation rows are reported where the
         # source keeps its test rows to itself.
         values = ["test" if value == "validation" else value for value in values]
-        told += ", its validation rows reported as test"
+        split_by += ", its validation rows reported as test"
     if "validation" not in there or "test" not in there:
         values = [
             "validation" if value == "train" and _fraction(group, config) < config.validation else value
             for value, group in zip(values, groups, strict=True)
         ]
-        told += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
-    return [value if value in NAMES else UNUSED for value in values], told
+        split_by += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
+    return [value if value in NAMES else UNUSED for value in values], split_by
 
 
-def _some(values: list[str | None]) -> str:
-    said = sorted({str(value) for value in values})
-    return ", ".join(said[:5]) + (", …" if len(said) > 5 else "")
+def _examples(values: list[str | None]) -> str:
+    distinct = sorted({str(value) for value in values})
+    return ", ".join(distinct[:5]) + (", …" if len(distinct) > 5 else "")
 
 
 def _drawn(group: str, config: SplitConfig) -> str:

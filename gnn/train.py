@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from gnn.batches import Graphs
 from gnn.checkpoint import ModelCard, save_model
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from gnn.gates import gate_table
-from gnn.loop import Data, Told, fit, predict
-from gnn.models.choice import build_model
+from gnn.loop import Data, EpochMetrics, fit, predict
+from gnn.models.registry import build_model
 from gnn.scores import Scaling
 from gnn.splits import NAMES, assign
 from storage import schemas
@@ -54,25 +55,25 @@ def build(spec: TrainSpec) -> Facts:
         "%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device
     )
     began = time.perf_counter()
-    weights, progress, resumed_from = fit(
-        model, data, spec.train, spec.scratch / "checkpoint.pt", teller(spec.train.epochs)
+    weights, state, resumed_from = fit(
+        model, data, spec.train, spec.scratch / "checkpoint.pt", epoch_logger(spec.train.epochs)
     )
     seconds = time.perf_counter() - began
     model.load_state_dict(weights)
     save_model(weights, card_of(spec, data), spec.output)
-    schemas.write_table(history_table(progress.history), spec.output / "history.parquet")
+    schemas.write_table(history_table(state.history), spec.output / "history.parquet")
     schemas.write_table(predictions_table(model, data, splits), spec.output / "predictions.parquet")
     watched = [row for row, split in enumerate(splits) if split in {"validation", "test"}]
     gates = gate_table(model, graphs, torch.tensor(watched), device)
     if gates is not None:
         schemas.write_table(gates, spec.output / "gates.parquet")
-    epochs = progress.epoch - resumed_from
+    epochs = state.epoch - resumed_from
     return {
         "target": spec.target,
         "unit": spec.unit,
         "parameters": parameters,
-        "epochs": progress.epoch,
-        "kept_epoch": progress.kept_epoch,
+        "epochs": state.epoch,
+        "kept_epoch": state.kept_epoch,
         "seconds": seconds,
         "structures_per_second": len(data.train) * epochs / seconds,
         "device": device_name(device),
@@ -134,7 +135,7 @@ def card_of(spec: TrainSpec, data: Data) -> ModelCard:
     )
 
 
-def history_table(history: list[Told]) -> pa.Table:
+def history_table(history: list[EpochMetrics]) -> pa.Table:
     """One row an epoch."""
     return pa.Table.from_pylist(history, schema=schemas.HISTORY)
 
@@ -153,15 +154,15 @@ def predictions_table(model: torch.nn.Module, data: Data, splits: list[str]) -> 
     return found.sort_by(schemas.MATERIAL_ID)
 
 
-def teller(epochs: int) -> Any:
-    """One JSON line an epoch, or a bar where somebody looks at it."""
+def epoch_logger(epochs: int) -> Callable[[EpochMetrics], None]:
+    """A callback for the end of an epoch: one JSON line, or a bar where the standard output is a terminal."""
     if not sys.stdout.isatty():
-        return lambda told: print(json.dumps(told), flush=True)
+        return lambda metrics: print(json.dumps(metrics), flush=True)
     bar = tqdm(total=epochs, unit="epoch")
 
-    def show(told: Told) -> None:
-        bar.set_postfix(loss=told["train_loss"], validation=told["validation_mae"])
-        bar.update(told["epoch"] - bar.n)
+    def show(metrics: EpochMetrics) -> None:
+        bar.set_postfix(loss=metrics["train_loss"], validation=metrics["validation_mae"])
+        bar.update(metrics["epoch"] - bar.n)
 
     return show
 

@@ -34,7 +34,7 @@ class CGCNN(nn.Module):
         """(B,) standardised targets, or logits."""
         atom = self.atoms(batch.z)
         one_pass = self.fuses and atom.device.type == "cpu" and atom.dtype == torch.float32
-        edge = self.basis.near(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)
+        edge = self.basis.truncated(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)
         for convolution in self.convolutions:
             atom = convolution(atom, edge, batch.segments)
         crystal = mean_pool(atom, batch.batch, len(batch))

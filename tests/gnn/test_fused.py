@@ -51,14 +51,14 @@ def test_it_is_the_sum_of_its_messages(seed, shape, features, basis, normalizati
     gaussians = GaussianBasis(0.0, *basis)
     layer = CGConv(features, len(gaussians.centres), normalization=normalization).eval()
     atom = torch.randn(len(batch.z), features)
-    fused = outcome(layer, atom, gaussians.near(batch.edge_distance), batch.segments)
+    fused = outcome(layer, atom, gaussians.truncated(batch.edge_distance), batch.segments)
     plain = outcome(layer, atom, gaussians(batch.edge_distance), batch.segments)
     for one, other in zip(fused, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=3e-4)
 
 
 def test_atoms_without_edges_have_sums_of_zero():
-    edge = GaussianBasis(0.0, 8.0, 0.2).near(torch.tensor([2.0]))
+    edge = GaussianBasis(0.0, 8.0, 0.2).truncated(torch.tensor([2.0]))
     for place in (0, 2, 4):  # the one edge joins the atom to itself; the other four are alone
         alone = torch.arange(5) != place
         segments = Segments(torch.tensor([place]), torch.tensor([place]), 5, torch.arange(6))
@@ -73,7 +73,7 @@ def test_large_numbers_neither_overflow_nor_vanish():
     gaussians = GaussianBasis(0.0, 8.0, 0.2)
     for scale in (1e3, 1e6):
         atom = scale * torch.randn(6, 4)
-        fused = outcome(layer, atom, gaussians.near(batch.edge_distance), batch.segments)
+        fused = outcome(layer, atom, gaussians.truncated(batch.edge_distance), batch.segments)
         plain = outcome(layer, atom, gaussians(batch.edge_distance), batch.segments)
         torch.testing.assert_close(fused[0], plain[0], rtol=1e-4, atol=1e-4)
         assert all(torch.isfinite(one).all() for one in fused)
@@ -81,7 +81,7 @@ def test_large_numbers_neither_overflow_nor_vanish():
 
 def test_the_number_of_threads_changes_no_bit():
     batch = random_batch(0, 13, 4, 30)
-    edge = GaussianBasis(0.0, 8.0, 0.2).near(batch.edge_distance)
+    edge = GaussianBasis(0.0, 8.0, 0.2).truncated(batch.edge_distance)
     before, found = torch.get_num_threads(), []
     start = torch.randn(52, 2, 32), torch.randn(32, 41)
     try:

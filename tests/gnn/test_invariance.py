@@ -12,7 +12,7 @@ from crystals.neighbors import find_neighbors
 from crystals.table import list_column
 from gnn.batches import Graphs
 from gnn.config import ModelConfig
-from gnn.models.choice import MODELS, build_model
+from gnn.models.registry import MODELS, build_model
 
 
 def strontium_titanate(config: GraphConfig) -> Graphs:

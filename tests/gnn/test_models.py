@@ -7,7 +7,7 @@ from gnn.batches import Graphs
 from gnn.checkpoint import ModelCard, load_model, save_model
 from gnn.config import ModelConfig
 from gnn.models.cgcnn import CGCNN
-from gnn.models.choice import MODELS, build_model
+from gnn.models.registry import MODELS, build_model
 from storage.errors import InputError
 
 CPU = torch.device("cpu")

@@ -25,10 +25,10 @@ def test_new_materials_move_nobody(new, seed):
 
 
 def test_shares_are_about_those_asked_for():
-    splits, told = assign(table([f"m-{n}" for n in range(10_000)]), SplitConfig(validation=0.05, test=0.1))
+    splits, split_by = assign(table([f"m-{n}" for n in range(10_000)]), SplitConfig(validation=0.05, test=0.1))
     assert abs(splits.count("test") - 1000) < 100
     assert abs(splits.count("validation") - 500) < 80
-    assert told == "hash of material, seed 0"
+    assert split_by == "hash of material, seed 0"
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_a_group_never_lies_on_both_sides(group, formulas):
 
 def test_a_published_split_is_kept_and_validation_cut_from_its_training_rows():
     published = ["test" if n % 5 == 0 else "train" for n in range(len(MANY))]
-    splits, told = assign(table(MANY, split=published), SplitConfig())
+    splits, split_by = assign(table(MANY, split=published), SplitConfig())
     assert [s == "test" for s in splits] == [p == "test" for p in published]
     assert 0 < splits.count("validation") < 60
-    assert "published split" in told
+    assert "published split" in split_by
 
 
 def test_published_validation_rows_are_reported_where_test_rows_are_held_back():
     published = ["validation" if n % 5 == 0 else "train" for n in range(len(MANY))]
-    splits, told = assign(table(MANY, split=published), SplitConfig())
+    splits, split_by = assign(table(MANY, split=published), SplitConfig())
     assert [s == "test" for s in splits] == [p == "validation" for p in published]
-    assert "reported as test" in told
+    assert "reported as test" in split_by
 
 
 def test_folds_and_rows_outside_of_a_split():
@@ -70,9 +70,9 @@ def test_folds_and_rows_outside_of_a_split():
 
 
 def test_published_splits_can_be_left_aside():
-    splits, told = assign(table(MANY, split=["train"] * 400), SplitConfig(published=False))
+    splits, split_by = assign(table(MANY, split=["train"] * 400), SplitConfig(published=False))
     assert {"train", "validation", "test"} == set(splits)
-    assert told.startswith("hash")
+    assert split_by.startswith("hash")
 
 
 def test_a_fold_that_is_not_there_is_refused():

@@ -178,9 +178,9 @@ def test_prediction_gives_what_training_gave(spec, table, tmp_path):
     )
     predict.build(wanted)
     found = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
-    told = pq.read_table(run.output / "predictions.parquet").to_pandas()
-    assert found["id"].tolist() == told["material_id"].tolist()
-    assert found["predicted"].to_numpy() == pytest.approx(told["predicted"].to_numpy(), rel=1e-5, abs=1e-6)
+    stored = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    assert found["id"].tolist() == stored["material_id"].tolist()
+    assert found["predicted"].to_numpy() == pytest.approx(stored["predicted"].to_numpy(), rel=1e-5, abs=1e-6)
 
 
 def test_graphs_are_read_in_the_order_of_their_shards(shards, table):

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from gnn.batches import Batch
-from gnn.config import OWN_MODELS, ModelConfig
+from gnn.config import BUILT_IN_MODELS, ModelConfig
 from gnn.layers import GaussianBasis
 from gnn.models.cgcnn import CGCNN
 from gnn.models.cogn import CoGN
 from storage.errors import InputError
 
-MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = dict(zip(OWN_MODELS, (CGCNN, CoGN), strict=True))
+MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = dict(zip(BUILT_IN_MODELS, (CGCNN, CoGN), strict=True))
 
 
-class Foreign(nn.Module):
+class ExternalModel(nn.Module):
     """A model of PyTorch Geometric's kind, called with (z, edge_index, edge_attr, batch).
 
     `edge_index` (2, E) source and target, `edge_attr` (E, K) the Gaussian expansion, `batch` (N,) the crystal.
@@ -45,4 +45,4 @@ def build_model(config: ModelConfig) -> nn.Module:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         known = ", ".join(MODELS)
         raise InputError(f"model.name {config.name}: {error}; allowed are {known} and package.module:Class") from None
-    return Foreign(config, model)
+    return ExternalModel(config, model)

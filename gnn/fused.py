@@ -30,7 +30,7 @@ f32 = np.float32
 
 @dataclass
 class TruncatedGaussians:
-    """Sparse Gaussian basis of E distances: `values` (E, w) at centres `first` (E,) … `first` + w − 1; the rest is 0."""
+    """Sparse Gaussian basis of E distances: `values` (E, w) at centres `first` (E,) … `first` + w − 1; else 0."""
 
     first: Tensor
     values: Tensor

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.config import TrainConfig
-from gnn.optimization import EMA, Schedule, loss_of, optimizer_of
+from gnn.optimization import Schedule, averaged_model, loss_of, optimizer_of
 from gnn.scores import Scaling, mean_absolute_error
 from storage.errors import InputError
 
@@ -54,8 +55,8 @@ def fit(
     """
     optimizer = optimizer_of(model, config)
     schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))
-    ema = EMA(model, config.ema)
-    state, kept = TrainingState(), {name: value.clone() for name, value in ema.weights_of(model).items()}
+    ema = averaged_model(model, config.ema)
+    state, kept = TrainingState(), _copy_of_weights(ema.module)
     saved = load_checkpoint(checkpoint, data.device)
     if saved is not None:
         model.load_state_dict(saved["model"])
@@ -68,8 +69,7 @@ def fit(
         began = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         loss = _train_epoch(model, data, config, optimizer, schedule, ema, state.epoch)
-        with swapped_weights(model, ema.weights_of(model)):
-            predicted = predict(model, data.graphs, data.validation, data.scaling, data.device)
+        predicted = predict(ema.module, data.graphs, data.validation, data.scaling, data.device)
         error = mean_absolute_error(predicted, data.target[data.validation])
         schedule.after_epoch(error)
         state.epoch += 1
@@ -77,7 +77,7 @@ def fit(
             state.best_error, state.best_epoch = error, state.epoch
         if config.keeps_last_epoch or state.best_epoch == state.epoch:
             state.kept_epoch = state.epoch
-            kept = {name: value.clone() for name, value in ema.weights_of(model).items()}
+            kept = _copy_of_weights(ema.module)
         row = {"epoch": state.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
         state.history.append(row)
         save_checkpoint(
@@ -97,6 +97,10 @@ def fit(
     return kept, state, resumed_from
 
 
+def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
 def _is_over(state: TrainingState, config: TrainConfig) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
@@ -107,7 +111,7 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
-    ema: EMA,
+    ema: AveragedModel,
     epoch: int,
 ) -> float:
     """One pass over the training rows, in an order that depends on (seed, epoch) alone; the mean loss."""
@@ -124,7 +128,7 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         schedule.after_step()
-        ema.update(model)
+        ema.update_parameters(model)
         total += float(loss.detach()) * len(batch)
     if not math.isfinite(total):
         raise InputError(
@@ -140,17 +144,3 @@ def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, de
     model.eval()
     parts = [scaling.predicted(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
-
-
-class swapped_weights:
-    """Inside, `model` has the given weights; afterwards its own."""
-
-    def __init__(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
-        self._model, self._weights = model, weights
-        self._own = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def __enter__(self) -> None:
-        self._model.load_state_dict(self._weights)
-
-    def __exit__(self, *_: object) -> None:
-        self._model.load_state_dict(self._own)

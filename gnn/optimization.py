@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from gnn.config import TrainConfig
 
@@ -69,41 +70,19 @@ class Schedule:
             scheduler.load_state_dict(state)
 
 
-class EMA:
-    """Exponential moving average of a model's weights and buffers; with decay 0 the weights themselves.
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of the weights and buffers of `model`; with decay 0 a copy of them.
 
-    The decay of step t is at most t / (t + 9), so that the first weights, which are random, are soon forgotten.
+    The decay of step t is at most t / (t + 9), so that early weights, which are nearly random, are soon forgotten.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self._steps = 0
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Call after each update of the weights."""
-        if not self._decay:
-            return
-        self._steps += 1
-        new = 1 - min(self._decay, self._steps / (self._steps + 9))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, new)
-            else:
-                self.weights[name].copy_(value)
+    def update(averaged: PARAM_LIST, current: PARAM_LIST, n_averaged: Tensor | int) -> None:
+        step = int(n_averaged) + 1
+        weight = 1 - min(decay, step / (step + 9))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, weight)
+        else:
+            torch._foreach_copy_(averaged, current)  # counters, such as batch norm's number of batches
 
-    @torch.no_grad()
-    def weights_of(self, model: nn.Module) -> dict[str, Tensor]:
-        """The weights to evaluate and keep."""
-        if self._decay:
-            return self.weights
-        return {name: value.detach() for name, value in model.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs."""
-        return {"weights": self.weights, "steps": self._steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.weights, self._steps = state["weights"], state["steps"]
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

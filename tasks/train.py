@@ -9,7 +9,7 @@ from tasks.gpu_pool import hand_over
 from tasks.programs import Program
 
 
-@step(version=2, elsewhere=hand_over)
+@step(version=3, elsewhere=hand_over)
 def train_model(graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, place: Place) -> Made:
     """Weights, learning curve, and predictions for every material, from one training."""
     target = graphs.parameters["target"]

@@ -61,7 +61,7 @@ def main() -> None:
     children.start([*PREFECT, "server", "start", "--host", options.host, "--port", str(options.port)])
     children.wait_until(f"{ui}/api/health")
     children.once([sys.executable, str(HERE / "apply.py"), "--store", store])
-    children.start([sys.executable, str(HERE / "watch.py")])
+    children.start([sys.executable, str(HERE / "zombie_runs.py")])
     for pool in ("cpu", "gpu") if gpu else ("cpu",):
         children.start([*PREFECT, "worker", "start", "--pool", pool])
     files = [sys.executable, str(HERE / "reports.py"), "--store", store, "--port", str(options.reports_port)]

@@ -7,8 +7,8 @@ import sys
 
 from crystals.sources.opening import check_source
 from flows.config import RetrainConfig
-from flows.lifeline import STARTED_BY
 from flows.show import result
+from flows.temporary_server import STARTED_BY
 from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
 from storage.store import Store

@@ -15,16 +15,16 @@ from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
 from storage.errors import InputError
-from tasks.caching import Place
-from tasks.compare import compare, opponent
+from tasks.caching import RunContext
+from tasks.compare import compare, reference_model
 from tasks.download import download
 from tasks.evaluate import evaluate
-from tasks.gpu_pool import cancel_with
+from tasks.gpu_pool import cancel_dispatched
 from tasks.graphs import graphs as build_graphs
-from tasks.look import look
 from tasks.programs import end_all
 from tasks.promote import promote
 from tasks.report import report
+from tasks.resolve_source import resolve_source
 from tasks.runner import runner
 from tasks.train import train_model
 from tasks.validate import validate
@@ -43,7 +43,7 @@ def run_name() -> str:
     name="retrain",
     flow_run_name=run_name,
     task_runner=runner(),
-    on_cancellation=[lambda *_: end_all(), cancel_with],
+    on_cancellation=[lambda *_: end_all(), cancel_dispatched],
     on_crashed=[lambda *_: end_all()],
 )
 def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
@@ -74,13 +74,13 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
         train: How it is trained.
         promotion: When it takes the champion's place.
     """
-    place = Place(store=store, device=device, elsewhere=train.where != "here")
-    origin = look(source, target, materials_project)
-    downloaded = download(origin.source, origin.contents, origin.query, origin.version, place)
-    structures = validate(downloaded, origin.target, checks, place)
-    built = build_graphs(structures, origin.target, graphs, place)
-    trained = train_model(built, model, train.without_placement, split, place)
-    evaluated = evaluate(trained, downloaded, place)
-    compared = compare(trained, opponent(downloaded, trained, place), promotion, place)
-    page = report(downloaded, structures, built, trained, evaluated, compared, place)
-    return promote(downloaded, trained, evaluated, page, compared, place)
+    context = RunContext(store=store, device=device, dispatch=train.where != "here")
+    origin = resolve_source(source, target, materials_project)
+    downloaded = download(origin.source, origin.contents, origin.query, origin.version, context)
+    structures = validate(downloaded, origin.target, checks, context)
+    built = build_graphs(structures, origin.target, graphs, context)
+    trained = train_model(built, model, train.without_placement, split, context)
+    evaluated = evaluate(trained, downloaded, context)
+    compared = compare(trained, reference_model(downloaded, trained, context), promotion, context)
+    page = report(downloaded, structures, built, trained, evaluated, compared, context)
+    return promote(downloaded, trained, evaluated, page, compared, context)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
-from tasks.caching import Place, stored
+from tasks.caching import RunContext, stored
 from tasks.programs import end_all
 from tasks.train import train_model
 
@@ -31,5 +31,5 @@ def train(
         store: The folder that keeps every step's result, or its URL: the same for all workers.
         device: auto, cpu, cuda or cuda:N.
     """
-    place = Place(store=store, device=device)
-    return train_model(stored("graphs", graphs, place), model, train.without_placement, split, place)
+    context = RunContext(store=store, device=device)
+    return train_model(stored("graphs", graphs, context), model, train.without_placement, split, context)

@@ -18,18 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
-from tasks.following import follower
 from tasks.programs import Program, run_program
+from tasks.progress import line_handler
 
 
-class Place(BaseModel):
-    """Where and how a step runs. None of it can change a byte of the result, so none of it is in a key."""
+class RunContext(BaseModel):
+    """Where and how a step runs. None of it can change a byte of the result, so none of it is part of a key."""
 
     model_config = ConfigDict(frozen=True)
 
     store: str
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
-    elsewhere: bool = Field(False, description="Is what can be made elsewhere handed over?")
+    dispatch: bool = Field(False, description="Are steps that can run on another work pool dispatched to it?")
 
     @property
     def artefacts(self) -> Store:
@@ -52,8 +52,8 @@ class Shard(BaseModel):
     sha256: str
 
 
-class Made(BaseModel):
-    """How a step that is not in the store is made: a program, and the artefacts that become parts of its own."""
+class BuildPlan(BaseModel):
+    """How to build an artefact that the store does not have: a program, and the artefacts that become parts of it."""
 
     program: Program
     parts: list[Part] = []
@@ -67,111 +67,117 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
             inputs[name] = value.digest
         elif isinstance(value, Shard):
             inputs[name] = value.sha256
-        elif isinstance(value, BaseModel) and not isinstance(value, Place):
+        elif isinstance(value, BaseModel) and not isinstance(value, RunContext):
             parameters[name] = value.model_dump(mode="json")
-        elif not isinstance(value, Place):
+        elif not isinstance(value, RunContext):
             parameters[name] = value
     return Recipe(step=step, version=version, parameters=parameters, inputs=inputs)
 
 
-def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Only where the world failed: a wrong input stays wrong, and a bug stays a bug."""
+def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """True only where the world failed: a wrong input stays wrong, and a bug stays a bug."""
     return isinstance(state.result(raise_on_failure=False), WorldError)
 
 
 def step(
     version: int,
     retries: int = 3,
-    told: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-    then: Callable[[Artefact, dict[str, Any], bool], None] | None = None,
-    elsewhere: Callable[[Recipe, dict[str, Any]], None] | None = None,
-) -> Callable[[Callable[..., Made]], Task[..., Artefact]]:
-    """Make a Prefect task of a function that says how its artefact is made.
+    extra_key: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    on_complete: Callable[[Artefact, dict[str, Any], bool], None] | None = None,
+    dispatch: Callable[[Recipe, dict[str, Any]], None] | None = None,
+) -> Callable[[Callable[..., BuildPlan]], Task[..., Artefact]]:
+    """Turn a function that returns a BuildPlan into a Prefect task whose result is an artefact of the store.
 
-    The function is called only when the store does not have what it would make. Raise `version` when the same
-    arguments come to give other bytes. `told` picks from the arguments what the step writes down of them besides their
-    contents (a name, a setting): it becomes part of the key. `then` is called with the artefact, the arguments, and
-    whether it was found. `elsewhere` has it made by somebody else, into the same store, where the place says so.
+    The function is called only when the store does not have the artefact yet. Raise `version` when the same arguments
+    come to give other bytes. `extra_key(arguments)` returns what the artefact depends on besides the contents of its
+    inputs and its configuration (a name, a setting); it becomes part of the key. `on_complete(artefact, arguments,
+    found)` is called at the end; `found` is whether the store had it. `dispatch(recipe, arguments)` has the artefact
+    built by a worker of another pool, into the same store; it is used where `RunContext.dispatch` is set.
     """
 
-    def decorate(plan: Callable[..., Made]) -> Task[..., Artefact]:
+    def decorate(plan: Callable[..., BuildPlan]) -> Task[..., Artefact]:
         name = plan.__name__.replace("_", "-")
         signature = inspect.signature(plan)
 
-        def found_or_made(*args: Any, **kwargs: Any) -> Artefact:
+        def run_step(*args: Any, **kwargs: Any) -> Artefact:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            place = next(v for v in bound.arguments.values() if isinstance(v, Place))
-            besides = {} if told is None else {"told": told(bound.arguments)}
-            recipe = recipe_of(name, version, {**bound.arguments, **besides})
-            if elsewhere is not None and place.elsewhere:
-                artefact, found = made_elsewhere(place, recipe, lambda: elsewhere(recipe, bound.arguments))
+            context = next(v for v in bound.arguments.values() if isinstance(v, RunContext))
+            extra = {} if extra_key is None else {"extra_key": extra_key(bound.arguments)}
+            recipe = recipe_of(name, version, {**bound.arguments, **extra})
+            if dispatch is not None and context.dispatch:
+                artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
             else:
-                artefact, found = made_or_found(place.artefacts, recipe, lambda: plan(*args, **kwargs))
-            if then is not None:
-                then(artefact, bound.arguments, found)
+                artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
+            if on_complete is not None:
+                on_complete(artefact, bound.arguments, found)
             if not found:
                 return artefact
-            message = f"{line_of(artefact)}; from the store"
+            message = f"{summary_line(artefact)}; from the store"
             return cast(Artefact, Completed(name="Cached", message=message, data=artefact))
 
-        found_or_made.__name__ = plan.__name__
-        found_or_made.__doc__ = plan.__doc__
-        found_or_made.__signature__ = signature.replace(return_annotation=Artefact)  # type: ignore[attr-defined]
+        run_step.__name__ = plan.__name__
+        run_step.__doc__ = plan.__doc__
+        run_step.__signature__ = signature.replace(return_annotation=Artefact)  # type: ignore[attr-defined]
         return task(
             name=name,
             version=str(version),
             retries=retries,
             retry_delay_seconds=exponential_backoff(backoff_factor=2),
             retry_jitter_factor=0.5,
-            retry_condition_fn=worth_retrying,
+            retry_condition_fn=is_retryable,
             persist_result=False,
-        )(found_or_made)
+        )(run_step)
 
     return decorate
 
 
-def made_or_found(store: Store, recipe: Recipe, plan: Callable[[], Made]) -> tuple[Artefact, bool]:
-    """The artefact of `recipe`, and whether the store had it; one run at a time makes it, others wait for it."""
+def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) -> tuple[Artefact, bool]:
+    """The artefact of `recipe`, and whether the store had it. One run at a time builds it; others wait for that one."""
     logger = get_run_logger()
     found = store.find(recipe.step, recipe.key, logger.warning)
     if found is None:
         with store.building(recipe.step, recipe.key) as work:
-            found = store.find(recipe.step, recipe.key, logger.debug)  # another run may have made it while this waited
+            found = store.find(recipe.step, recipe.key, logger.debug)  # another run may have built it while this waited
             if found is None:
-                made = plan()
-                facts = run_program(made.program, work, follower(recipe.step))
-                artefact = store.commit(recipe, work / "output", facts, made.parts)
-                logger.info("%s", line_of(artefact))
+                built = plan()
+                facts = run_program(built.program, work, line_handler(recipe.step))
+                artefact = store.commit(recipe, work / "output", facts, built.parts)
+                logger.info("%s", summary_line(artefact))
                 return artefact, False
     return found, True
 
 
-def made_elsewhere(place: Place, recipe: Recipe, make: Callable[[], None]) -> tuple[Artefact, bool]:
-    """The artefact of `recipe`, and whether the store had it. Raises InputError if it is not there when it was made."""
+def get_or_dispatch(context: RunContext, recipe: Recipe, dispatch: Callable[[], None]) -> tuple[Artefact, bool]:
+    """The artefact of `recipe`, and whether the store had it.
+
+    `dispatch` returns when a worker has built it. Raises InputError if it is not in the store then.
+    """
     logger = get_run_logger()
-    found = place.artefacts.find(recipe.step, recipe.key, logger.warning)
+    found = context.artefacts.find(recipe.step, recipe.key, logger.warning)
     if found is not None:
         return found, True
-    make()
-    artefact = stored(recipe.step, recipe.key, place)
-    logger.info("%s", line_of(artefact))
+    dispatch()
+    artefact = stored(recipe.step, recipe.key, context)
+    logger.info("%s", summary_line(artefact))
     return artefact, False
 
 
-def stored(step_name: str, key: str, place: Place) -> Artefact:
+def stored(step_name: str, key: str, context: RunContext) -> Artefact:
     """An artefact that was made before, by its key. Raises InputError if it is not in the store."""
-    found = place.artefacts.find(step_name, key, get_run_logger().warning)
+    found = context.artefacts.find(step_name, key, get_run_logger().warning)
     if found is None:
-        raise InputError(f"{place.artefacts.address}: has no {step_name} {key[:8]}; was it made in another store?")
+        raise InputError(f"{context.artefacts.address}: has no {step_name} {key[:8]}; was it made in another store?")
     return found
 
 
-def line_of(artefact: Artefact) -> str:
-    """One line for the log: which artefact, and the numbers its program told."""
-    numbers = [f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in artefact.facts.items() if _plain(v)]
+def summary_line(artefact: Artefact) -> str:
+    """One line for the log: which artefact, and the numbers that its program reported."""
+    numbers = [
+        f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in artefact.facts.items() if _is_number(v)
+    ]
     return f"{artefact.step} {artefact.key[:8]}: {', '.join(numbers)}".removesuffix(": ")
 
 
-def _plain(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.config import PromotionConfig
 from storage.artefact import Artefact
 from storage.champions import lineage
-from tasks.caching import Made, Place, step
+from tasks.caching import BuildPlan, RunContext, step
 from tasks.programs import Program
 
 PREDICTIONS = "predictions.parquet"
 
 
-class Opponent(BaseModel):
-    """The model that a new one is compared with; no `model` where there was none, no `predictions` where it is lost."""
+class ReferenceModel(BaseModel):
+    """The model that a new one is compared with. `model` is None if there is none, `predictions` if they are lost."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,8 +23,8 @@ class Opponent(BaseModel):
     predictions: str | None = None  # sha256
 
 
-def lineage_of(downloaded: Artefact, trained: Artefact) -> str:
-    """The name under which models of this source and target follow each other."""
+def lineage_name(downloaded: Artefact, trained: Artefact) -> str:
+    """The name of the lineage of champions for this source and target."""
     words = [downloaded.facts["title"], trained.facts["target"]]
     task = trained.parameters["train"]["task"]
     return "-".join([*words, *([task] if task != "regression" else [])])
@@ -36,21 +36,21 @@ def model_of(trained: Artefact) -> str:
 
 
 @task(name="champion", persist_result=False)
-def opponent(downloaded: Artefact, trained: Artefact, place: Place) -> Opponent:
-    """Whom the model is to be compared with, as things stand now."""
-    model = lineage(place.artefacts, lineage_of(downloaded, trained)).opponent(model_of(trained))
+def reference_model(downloaded: Artefact, trained: Artefact, context: RunContext) -> ReferenceModel:
+    """The model that a new one is compared with: the champion as it is now."""
+    model = lineage(context.artefacts, lineage_name(downloaded, trained)).opponent(model_of(trained))
     if model is None:
-        return Opponent()
+        return ReferenceModel()
     step_name, _, key = model.partition("/")
-    found = place.artefacts.find(step_name, key, get_run_logger().warning)
-    return Opponent(model=model, predictions=found.files[PREDICTIONS].sha256 if found else None)
+    found = context.artefacts.find(step_name, key, get_run_logger().warning)
+    return ReferenceModel(model=model, predictions=found.files[PREDICTIONS].sha256 if found else None)
 
 
 @step(version=1)
-def compare(trained: Artefact, against: Opponent, config: PromotionConfig, place: Place) -> Made:
+def compare(trained: Artefact, against: ReferenceModel, config: PromotionConfig, context: RunContext) -> BuildPlan:
     """The decision whether the model is promoted, with its numbers, and what is new in its data."""
-    spec: dict[str, Any] = {"challenger": place.file(trained, PREDICTIONS), "config": config}
+    spec: dict[str, Any] = {"challenger": context.file(trained, PREDICTIONS), "config": config}
     spec["lost"] = against.model is not None and against.predictions is None
     if against.predictions:
-        spec["champion"] = place.artefacts.root / str(against.model) / PREDICTIONS
-    return Made(program=Program(module="evaluation.comparison", spec=spec))
+        spec["champion"] = context.artefacts.root / str(against.model) / PREDICTIONS
+    return BuildPlan(program=Program(module="evaluation.comparison", spec=spec))

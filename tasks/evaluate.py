@@ -4,30 +4,30 @@ from pathlib import Path
 from typing import Any
 
 from storage.artefact import Artefact
-from tasks.caching import Made, Place, step
+from tasks.caching import BuildPlan, RunContext, step
 from tasks.programs import Program
 
 
-def named(arguments: dict[str, Any]) -> dict[str, Any]:
+def title_key(arguments: dict[str, Any]) -> dict[str, Any]:
     """The source's name, by which published figures are found."""
     return {"title": arguments["downloaded"].facts["title"]}
 
 
-@step(version=1, told=named)
-def evaluate(trained: Artefact, downloaded: Artefact, place: Place) -> Made:
+@step(version=1, extra_key=title_key)
+def evaluate(trained: Artefact, downloaded: Artefact, context: RunContext) -> BuildPlan:
     """Errors by split, element, composition and symmetry, beside the baseline and the published figures."""
     spec = {
-        "predictions": place.file(trained, "predictions.parquet"),
-        "history": place.file(trained, "history.parquet"),
-        "gates": gates_of(trained, place),
+        "predictions": context.file(trained, "predictions.parquet"),
+        "history": context.file(trained, "history.parquet"),
+        "gates": gates_of(trained, context),
         "target": trained.facts["target"],
         "unit": trained.facts["unit"],
         "task": trained.parameters["train"]["task"],
         "source": downloaded.facts["title"],
     }
-    return Made(program=Program(module="evaluation.evaluate", spec=spec))
+    return BuildPlan(program=Program(module="evaluation.evaluate", spec=spec))
 
 
-def gates_of(trained: Artefact, place: Place) -> Path | None:
+def gates_of(trained: Artefact, context: RunContext) -> Path | None:
     """The table of gate values, where the model has gates."""
-    return place.file(trained, "gates.parquet") if "gates.parquet" in trained.files else None
+    return context.file(trained, "gates.parquet") if "gates.parquet" in trained.files else None

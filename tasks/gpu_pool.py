@@ -1,4 +1,4 @@
-"""A training on a worker of the work pool `gpu`: handed over, followed, and then found in the store."""
+"""A training on a worker of the work pool `gpu`: dispatched, waited for, and then read from the store."""
 
 import time
 from datetime import UTC, datetime
@@ -23,40 +23,40 @@ from prefect.states import Cancelling
 
 from storage.artefact import Recipe
 from storage.errors import InputError, WorldError
-from tasks.following import follower
-from tasks.life import ended_if_dead, workers
+from tasks.heartbeat import crash_if_zombie, online_workers
+from tasks.progress import line_handler
 
 DEPLOYMENT = "train/gpu"
 POOL = "gpu"
 SETTING = "train.where=gpu-pool"
-UNDER_WAY = FlowRunFilterState(
+ACTIVE = FlowRunFilterState(
     type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
 )
 
 POLL = 2  # seconds
-LOOK = 30  # seconds between looks whether it lives
+CHECK = 30  # seconds between checks that the run is no zombie
 
 
-def hand_over(recipe: Recipe, arguments: dict[str, Any]) -> None:
-    """Have a training made by the deployment train/gpu, and return when it is in the store.
+def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
+    """Run a training as the deployment train/gpu, and return when its model is in the store.
 
-    One that is under way already, for a run that is no more, is followed to its end. Raises InputError at once where
-    no worker is alive, WorldError where the worker died: then the next attempt goes on from the last epoch.
+    One that is under way already, for an earlier run that has ended, is waited for instead. Raises InputError at once
+    where no worker is online, WorldError where the worker died: then the next attempt goes on from the last epoch.
     """
     try:
         with get_client(sync_client=True) as client:
-            run = _followed(client, _under_way(client, recipe) or _started(client, recipe, arguments))
+            run = _wait_for(client, _active_run(client, recipe) or _submit(client, recipe, arguments))
     except HTTPError as error:
         raise WorldError(f"the server does not answer ({error}); a training under way goes on") from None
     _raise_for(run)
 
 
-def cancel_with(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """A hook: the trainings that a cancelled run has handed over are cancelled, too."""
+def cancel_dispatched(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Hook of a cancelled flow run: cancel the trainings that it dispatched, too."""
     with get_client(sync_client=True) as client:
         of_it = FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
-            state=UNDER_WAY,
+            state=ACTIVE,
         )
         for child in client.read_flow_runs(flow_run_filter=of_it):
             client.set_flow_run_state(child.id, Cancelling(message=f"{flow_run.name} was cancelled"))
@@ -66,11 +66,11 @@ def _tag(recipe: Recipe) -> str:
     return f"training:{recipe.key[:16]}"
 
 
-def _under_way(client: SyncPrefectClient, recipe: Recipe) -> FlowRun | None:
-    the_same = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(recipe)]), state=UNDER_WAY)
+def _active_run(client: SyncPrefectClient, recipe: Recipe) -> FlowRun | None:
+    the_same = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(recipe)]), state=ACTIVE)
     found = next(iter(client.read_flow_runs(flow_run_filter=the_same)), None)
     if found is not None:
-        get_run_logger().info("flow run %s of the pool %s is at it already", found.name, POOL)
+        get_run_logger().info("flow run %s of the pool %s is training it already", found.name, POOL)
     return found
 
 
@@ -79,28 +79,28 @@ def _check(client: SyncPrefectClient) -> None:
         client.read_deployment_by_name(DEPLOYMENT)
     except ObjectNotFound:
         raise InputError(f"{SETTING}: the server has no deployment {DEPLOYMENT}; `make deploy` applies it") from None
-    if not workers(client, POOL):
+    if not online_workers(client, POOL):
         raise InputError(
             f"{SETTING}: no worker of the pool {POOL} is alive; start one (`prefect worker start --pool {POOL}`), or "
             "train here (train.where=here)"
         )
 
 
-def _started(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]) -> FlowRun:
+def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]) -> FlowRun:
     _check(client)
-    graphs, place = arguments["graphs"], arguments["place"]
+    graphs, context = arguments["graphs"], arguments["context"]
     settings = {name: arguments[name].model_dump(mode="json") for name in ("model", "train", "split")}
-    parameters = {**settings, "graphs": graphs.key, "store": place.artefacts.address, "device": place.device}
+    parameters = {**settings, "graphs": graphs.key, "store": context.artefacts.address, "device": context.device}
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
     # mypy takes the coroutine that it gives where there is an event loop
     run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[_tag(recipe)], flow_run_name=name)
-    get_run_logger().info("handed over to the pool %s: flow run %s", POOL, name)
+    get_run_logger().info("dispatched to the pool %s: flow run %s", POOL, name)
     return FlowRun.model_validate(run, from_attributes=True)
 
 
-def _followed(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run when it has ended. What it tells of its epochs is told here, too."""
-    follow, read, looked = follower("train-model"), 0, time.monotonic()
+def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+    """The run when it has ended. Its epoch metrics are logged here, too."""
+    handle_line, read, checked = line_handler("train-model"), 0, time.monotonic()
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     while True:
         run = client.read_flow_run(run.id)
@@ -108,21 +108,21 @@ def _followed(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
             read += len(lines)
             for line in lines:
                 if line.message.startswith('{"epoch"'):
-                    follow(line.message)
+                    handle_line(line.message)
         if run.state and run.state.is_final():
             return run
-        if time.monotonic() - looked > LOOK:
-            looked = time.monotonic()
-            if fault := ended_if_dead(client, run, datetime.now(UTC)):
-                get_run_logger().warning("flow run %s: %s", run.name, fault)
+        if time.monotonic() - checked > CHECK:
+            checked = time.monotonic()
+            if reason := crash_if_zombie(client, run, datetime.now(UTC)):
+                get_run_logger().warning("flow run %s: %s", run.name, reason)
         time.sleep(POLL)
 
 
 def _raise_for(run: FlowRun) -> None:
     message, which = (run.state and run.state.message) or "", f"flow run {run.name} of the pool {POOL}"
     for kind in (InputError, WorldError):
-        _, told, reason = message.partition(f"{kind.__name__}: ")
-        if told:
+        _, found, reason = message.partition(f"{kind.__name__}: ")
+        if found:
             raise kind(reason)
     match run.state_type:
         case StateType.COMPLETED:

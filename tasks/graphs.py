@@ -7,23 +7,23 @@ from prefect import unmapped
 from crystals.config import GraphConfig
 from storage.artefact import Artefact, Part
 from storage.errors import WorldError
-from tasks.caching import Made, Place, Shard, step
+from tasks.caching import BuildPlan, RunContext, Shard, step
 from tasks.programs import Program
 
 
 @step(version=2)
-def graph_shard(structures: Shard, target: str, config: GraphConfig, place: Place) -> Made:
+def graph_shard(structures: Shard, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of one shard of structures."""
-    path = place.artefacts.fetched(structures.step, structures.key) / structures.name
+    path = context.artefacts.fetched(structures.step, structures.key) / structures.name
     spec = {"structures": path, "target": target, "config": config}
-    return Made(program=Program(module="crystals.graphs", spec=spec))
+    return BuildPlan(program=Program(module="crystals.graphs", spec=spec))
 
 
 @step(version=1, retries=0)  # its shards have retries of their own
-def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place) -> Made:
-    """The crystal graphs of every accepted structure; its parts are the shards."""
+def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
+    """The crystal graphs of every accepted structure. The parts of this artefact are its shards."""
     futures = graph_shard.map(
-        shards_of(structures), target=unmapped(target), config=unmapped(config), place=unmapped(place)
+        shards_of(structures), target=unmapped(target), config=unmapped(config), context=unmapped(context)
     )
     try:
         shards = futures.result()
@@ -31,10 +31,10 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, place: Place)
         raise WorldError(
             f"the shards that were under way are lost, those that were finished are kept: {error}"
         ) from None
-    folders = [place.artefacts.fetched(shard.step, shard.key) for shard in shards]
+    folders = [context.artefacts.fetched(shard.step, shard.key) for shard in shards]
     spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
     program = Program(module="crystals.collect", spec=spec)
-    return Made(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])
+    return BuildPlan(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])
 
 
 def shards_of(structures: Artefact) -> list[Shard]:

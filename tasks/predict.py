@@ -6,7 +6,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.tasks import exponential_backoff
 
-from tasks.caching import worth_retrying
+from tasks.caching import is_retryable
 from tasks.prediction import predict
 
 
@@ -14,13 +14,13 @@ from tasks.prediction import predict
     name="predict",
     retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_condition_fn=worth_retrying,
+    retry_condition_fn=is_retryable,
     persist_result=False,
 )
 def predict_files(files: list[str], model: str, store: str, output: str) -> dict[str, int | str]:
     """Write the table; how many were predicted and refused, and of what."""
     logger = get_run_logger()
-    told = predict(files, model, store, Path(output), lambda line: logger.info("%s", line))
-    line = f"{told['predicted']:,} predicted, {told['refused']:,} refused: `{output}`"
-    create_markdown_artifact(line, key="predictions", description=str(told["quantity"]))
-    return told
+    summary = predict(files, model, store, Path(output), lambda line: logger.info("%s", line))
+    line = f"{summary['predicted']:,} predicted, {summary['refused']:,} refused: `{output}`"
+    create_markdown_artifact(line, key="predictions", description=str(summary["quantity"]))
+    return summary

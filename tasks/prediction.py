@@ -18,11 +18,11 @@ from tasks.programs import Program, run_program
 
 
 def predict(
-    files: list[str], wanted: str, root: str, output: Path | None, tell: Callable[[str], None]
+    files: list[str], wanted: str, root: str, output: Path | None, log: Callable[[str], None]
 ) -> dict[str, int | str]:
     """Write id, formula, predicted and error of each input to `output`, or as CSV to the standard output.
 
-    `tell` gets the lines for a person. Returns how many were predicted and refused, and of what.
+    `log` gets each line that a person should read. Returns how many were predicted and refused, and of what.
     """
     if output and output.suffix not in {".csv", ".parquet"}:
         raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
@@ -39,22 +39,22 @@ def predict(
     with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
         work = Path(folder)
         inputs = Program(module="crystals.predict_inputs", spec={"files": files, "config": config})
-        read = run_program(inputs, _made(work / "inputs"), tell)
+        read = run_program(inputs, _made(work / "inputs"), log)
         made = work / "inputs" / "output"
         spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
-        answered = run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), tell)
+        answered = run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), log)
         table = work / "predictions" / "output" / f"predictions{form}"
         if output:
             table.replace(output)
         else:
             with table.open(encoding="utf-8") as lines:
                 shutil.copyfileobj(lines, sys.stdout)
-    told = " ".join(f"{answered['target']} {answered['unit']}".split())
+    quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
     unseen = answered["unseen_elements"]
     if unseen:
-        tell(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
-    tell(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({told})")
-    return {"predicted": read["rows"] - read["refused"], "refused": read["refused"], "quantity": told}
+        log(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
+    log(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({quantity})")
+    return {"predicted": read["rows"] - read["refused"], "refused": read["refused"], "quantity": quantity}
 
 
 def _graphs_of(model: Path) -> dict[str, Any]:

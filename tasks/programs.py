@@ -52,28 +52,29 @@ class ProgramFailed(Exception):
     """The program raised: a fault of ours, with the end of its traceback."""
 
 
-def run_program(program: Program, work: Path, follow: Callable[[str], None]) -> dict[str, Any]:
+def run_program(program: Program, work: Path, on_line: Callable[[str], None]) -> dict[str, Any]:
     """Run `program` in the folder `work`; its files are then in `work/output`. Returns its facts.
 
-    `work/scratch` is what a killed attempt left for this one; `follow` gets each line of the program's output.
-    Raises InputError and WorldError as the program tells them, WorldError when it was killed, else ProgramFailed.
+    `work/scratch` is what a killed attempt left for this one; `on_line` gets each line of the program's output.
+    Raises InputError and WorldError where the program ends with their exit codes, WorldError where it was killed, and
+    ProgramFailed where it ends with any other code.
     """
     output, scratch, spec = work / "output", work / "scratch", work / "spec.json"
     shutil.rmtree(output, ignore_errors=True)
     spec.write_bytes(to_json({**program.spec, "output": output.absolute(), "scratch": scratch.absolute()}))
-    said: deque[str] = deque(maxlen=30)
+    stderr_tail: deque[str] = deque(maxlen=30)
     with _started(program, spec) as child:
-        listener = threading.Thread(target=said.extend, args=[child.stderr], daemon=True)
+        listener = threading.Thread(target=stderr_tail.extend, args=[child.stderr], daemon=True)
         listener.start()
         try:
             for line in child.stdout or ():
-                follow(program.without_secrets(line.rstrip("\n")))
+                on_line(program.without_secrets(line.rstrip("\n")))
             code = child.wait()
         finally:
             _end(child)
             _running.discard(child)
             listener.join()
-    _raise_for(program.module, code, [program.without_secrets(line.rstrip()) for line in said if line.strip()])
+    _raise_for(program.module, code, [program.without_secrets(line.rstrip()) for line in stderr_tail if line.strip()])
     return dict(loads((scratch / "facts.json").read_text()))
 
 
@@ -107,8 +108,8 @@ def _end(child: "subprocess.Popen[str]") -> None:
     child.wait()
 
 
-def _raise_for(module: str, code: int, said: list[str]) -> None:
-    last = said[-1] if said else ""
+def _raise_for(module: str, code: int, stderr_tail: list[str]) -> None:
+    last = stderr_tail[-1] if stderr_tail else ""
     if code == INPUT_IS_WRONG:
         raise InputError(last)
     if code == TRY_AGAIN:
@@ -118,4 +119,4 @@ def _raise_for(module: str, code: int, said: list[str]) -> None:
             f"{module} was killed by {signal.Signals(-code).name} (memory?); what was finished is kept, start it again"
         )
     if code:
-        raise ProgramFailed(f"{module} ended with exit code {code}\n" + "\n".join(said))
+        raise ProgramFailed(f"{module} ended with exit code {code}\n" + "\n".join(stderr_tail))

@@ -9,23 +9,23 @@ from evaluation.config import PromotionConfig
 from storage.artefact import Artefact, to_the_minute
 from storage.champions import ChampionChanged, Decision, decide, now
 from storage.registry import Card
-from tasks.caching import Made, Place, step
-from tasks.compare import compare, lineage_of, model_of, opponent
+from tasks.caching import BuildPlan, RunContext, step
+from tasks.compare import compare, lineage_name, model_of, reference_model
 from tasks.programs import Program
 from tasks.report import run_name
 
 
-def carded(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the card says of the run's origin."""
+def card_key(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of the run's origin, what its card contains."""
     downloaded, trained = arguments["downloaded"], arguments["trained"]
     source, note = downloaded.parameters["source"], downloaded.facts["note"]
     return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key}
 
 
-def settle(card: Artefact, arguments: dict[str, Any], found: bool) -> None:
+def record_decision(card: Artefact, arguments: dict[str, Any], found: bool) -> None:
     """Write the decision down. If another run promoted its model since the comparison, compare with that one first."""
-    downloaded, trained, compared, place = (arguments[n] for n in ("downloaded", "trained", "compared", "place"))
-    name, logger = lineage_of(downloaded, trained), get_run_logger()
+    downloaded, trained, compared, context = (arguments[n] for n in ("downloaded", "trained", "compared", "context"))
+    name, logger = lineage_name(downloaded, trained), get_run_logger()
     if found:
         logger.info("nothing has changed since %s UTC: model, report and card are there", to_the_minute(card.created))
     while True:
@@ -40,32 +40,32 @@ def settle(card: Artefact, arguments: dict[str, Any], found: bool) -> None:
             numbers={n: v for n, v in compared.facts.items() if n not in {"promoted", "reason"}},
         )
         try:
-            champion = decide(place.artefacts, name, decision).champion
+            champion = decide(context.artefacts, name, decision).champion
         except ChampionChanged as change:
             logger.info("%s; comparing with that", change)
             config = PromotionConfig.model_validate(compared.parameters["config"])
-            against = opponent.fn(downloaded, trained, place)
-            compared = cast(Any, compare)(trained, against, config, place, return_state=True).result()
+            against = reference_model.fn(downloaded, trained, context)
+            compared = cast(Any, compare)(trained, against, config, context, return_state=True).result()
             continue
         logger.info("%s: %s, for %s", name, "promoted" if decision.promoted else "not promoted", decision.reason)
         logger.info("%s: the champion is %s", name, champion.run if champion else "none")
         return
 
 
-@step(version=2, told=carded, then=settle)
+@step(version=2, extra_key=card_key, on_complete=record_decision)
 def promote(
     downloaded: Artefact,
     trained: Artefact,
     evaluated: Artefact,
     page: Artefact,
-    compared: Artefact,  # noqa: ARG001  settle reads it
-    place: Place,
-) -> Made:
+    compared: Artefact,  # noqa: ARG001  record_decision reads it
+    context: RunContext,
+) -> BuildPlan:
     """The card of a trained, evaluated, compared, reported model."""
-    metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(context.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
     card = Card(
         run=run_name(downloaded, trained),
-        name=lineage_of(downloaded, trained),
+        name=lineage_name(downloaded, trained),
         source=downloaded.parameters["source"],
         note=downloaded.facts["note"],
         target=metrics["target"],
@@ -79,4 +79,4 @@ def promote(
         predictions=f"{model_of(trained)}/predictions.parquet",
         report=f"{page.step}/{page.key}/report.html",
     )
-    return Made(program=Program(module="storage.registry", spec={"card": card}))
+    return BuildPlan(program=Program(module="storage.registry", spec={"card": card}))

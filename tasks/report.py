@@ -8,7 +8,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from storage.artefact import Artefact
-from tasks.caching import Made, Place, step
+from tasks.caching import BuildPlan, RunContext, step
 from tasks.evaluate import gates_of
 from tasks.programs import Program
 
@@ -17,26 +17,28 @@ REPORTS_URL = "CGCNN_REPORTS_URL"  # set where the store's reports are served
 
 def publish(page: Artefact, arguments: dict[str, Any], _found: bool) -> None:
     """The report's numbers in the UI: markdown, table, and where the page lies."""
-    place, evaluated = arguments["place"], arguments["evaluated"]
-    summary = place.file(page, "summary.md").read_text(encoding="utf-8")
+    context, evaluated = arguments["context"], arguments["evaluated"]
+    summary = context.file(page, "summary.md").read_text(encoding="utf-8")
     create_markdown_artifact(summary, key="report", description="The report's numbers")
-    metrics = json.loads(place.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(context.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
     rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
     create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
-    store, served = place.artefacts, os.environ.get(REPORTS_URL)  # a page of the UI may not lead to a file
-    lies = store.where(f"{page.step}/{page.key}/report.html") if store.url else place.file(page, "report.html").as_uri()
+    store, served = context.artefacts, os.environ.get(REPORTS_URL)  # a page of the UI may not lead to a file
+    lies = (
+        store.where(f"{page.step}/{page.key}/report.html") if store.url else context.file(page, "report.html").as_uri()
+    )
     address = f"{served}/{page.key}/report.html" if served else lies
     create_link_artifact(address, key="page", link_text="report.html")
 
 
-def printed(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the page says of the run apart from what it took: a page that says something else is another page."""
+def report_key(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the page says about the run, without its cost: a page that says something else is another page."""
     names = ("downloaded", "structures", "graphs", "trained")
     whole = about(*(arguments[name] for name in names))
     return {name: value for name, value in whole.items() if name not in COSTS}
 
 
-@step(version=2, told=printed, then=publish)
+@step(version=2, extra_key=report_key, on_complete=publish)
 def report(  # noqa: PLR0913  a page tells of all steps before it
     downloaded: Artefact,
     structures: Artefact,
@@ -44,24 +46,24 @@ def report(  # noqa: PLR0913  a page tells of all steps before it
     trained: Artefact,
     evaluated: Artefact,
     compared: Artefact,
-    place: Place,
-) -> Made:
+    context: RunContext,
+) -> BuildPlan:
     """report.html and summary.md: a function of the stored tables."""
     spec = {
-        "evaluation": place.artefacts.folder(evaluated.step, evaluated.key),
-        "comparison": place.file(compared, "comparison.json"),
-        "predictions": place.file(trained, "predictions.parquet"),
-        "history": place.file(trained, "history.parquet"),
-        "gates": gates_of(trained, place),
-        "rejected": [place.file(structures, "rejected.parquet"), place.file(graphs, "rejected.parquet")],
-        "conflicts": place.file(structures, "conflicts.parquet"),
+        "evaluation": context.artefacts.folder(evaluated.step, evaluated.key),
+        "comparison": context.file(compared, "comparison.json"),
+        "predictions": context.file(trained, "predictions.parquet"),
+        "history": context.file(trained, "history.parquet"),
+        "gates": gates_of(trained, context),
+        "rejected": [context.file(structures, "rejected.parquet"), context.file(graphs, "rejected.parquet")],
+        "conflicts": context.file(structures, "conflicts.parquet"),
         "about": about(downloaded, structures, graphs, trained),
     }
-    return Made(program=Program(module="evaluation.page", spec=spec))
+    return BuildPlan(program=Program(module="evaluation.page", spec=spec))
 
 
 def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact) -> dict[str, Any]:
-    """What the page tells of the run besides its tables: origin, counts, configuration, cost."""
+    """What the page says about the run besides its tables: origin, counts, configuration, cost."""
     checked, built, training = structures.facts, graphs.facts, trained.facts
     target, parameters = structures.parameters["target"], trained.parameters
     return {

@@ -4,23 +4,25 @@ from crystals.config import GraphConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
 from storage.schemas import unit_of
-from tasks.caching import Made, Place, step
-from tasks.gpu_pool import hand_over
+from tasks.caching import BuildPlan, RunContext, step
+from tasks.gpu_pool import dispatch_training
 from tasks.programs import Program
 
 
-@step(version=3, elsewhere=hand_over)
-def train_model(graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, place: Place) -> Made:
+@step(version=3, dispatch=dispatch_training)
+def train_model(
+    graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, context: RunContext
+) -> BuildPlan:
     """Weights, learning curve, and predictions for every material, from one training."""
     target = graphs.parameters["target"]
     spec = {
-        "graphs": [place.artefacts.fetched(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
+        "graphs": [context.artefacts.fetched(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
         "graph_config": GraphConfig.model_validate(graphs.parameters["config"]),
         "target": target,
         "unit": unit_of(target),
         "model": model,
         "train": train,
         "split": split,
-        "device": place.device,
+        "device": context.device,
     }
-    return Made(program=Program(module="gnn.train", spec=spec))
+    return BuildPlan(program=Program(module="gnn.train", spec=spec))

@@ -2,13 +2,13 @@
 
 from crystals.config import ChecksConfig
 from storage.artefact import Artefact
-from tasks.caching import Made, Place, step
+from tasks.caching import BuildPlan, RunContext, step
 from tasks.programs import Program
 
 
 @step(version=1)
-def validate(downloaded: Artefact, target: str, checks: ChecksConfig, place: Place) -> Made:
+def validate(downloaded: Artefact, target: str, checks: ChecksConfig, context: RunContext) -> BuildPlan:
     """Accepted structures in shards, and the rejected rows with rule and message."""
-    structures = place.file(downloaded, "structures.parquet")
+    structures = context.file(downloaded, "structures.parquet")
     spec = {"structures": structures, "target": target, "checks": checks}
-    return Made(program=Program(module="crystals.validate", spec=spec))
+    return BuildPlan(program=Program(module="crystals.validate", spec=spec))

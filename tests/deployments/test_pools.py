@@ -17,7 +17,7 @@ WORKERS = {"process": ProcessWorker, "docker": DockerWorker, "kubernetes": Kuber
 
 @pytest.fixture(scope="session")
 def configuration(server):
-    """What a worker makes of the pool's template for a deployment with its signs of life."""
+    """What a worker makes of the pool's template for a deployment with its heartbeat."""
 
     def read(kind: str, pool: str):
         reads, values = WORKERS[kind].job_configuration, {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}

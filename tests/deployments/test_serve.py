@@ -221,15 +221,15 @@ def test_predictions_by_a_worker(service, crystals):
 
 def test_a_run_whose_machine_was_switched_off_ends_as_crashed(service):
     """Nobody works on it: the server was only told so."""
-    watch = runpy.run_path(str(ROOT / "deployments" / "watch.py"))
+    zombies = runpy.run_path(str(ROOT / "deployments" / "zombie_runs.py"))
     run = service.run(source="alloys", state={"type": "RUNNING"})
     now = datetime.now(UTC)
     with SyncPrefectClient(service.api) as client:
-        watch["look"](client, now + timedelta(seconds=100))
+        zombies["crash_zombies"](client, now + timedelta(seconds=100))
         assert service.state(run) == "RUNNING"
-        watch["look"](client, now + timedelta(seconds=200))
+        zombies["crash_zombies"](client, now + timedelta(seconds=200))
     assert service.state(run) == "CRASHED"
-    assert "no sign of life since" in service.ask(f"flow_runs/{run}")["state"]["message"]
+    assert "no heartbeat since" in service.ask(f"flow_runs/{run}")["state"]["message"]
 
 
 def test_ctrl_c_in_a_training_leaves_no_process(service, crystals):

@@ -12,20 +12,20 @@ FLOW = """
 import sys
 from prefect import flow
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
-from tasks.caching import Place
+from tasks.caching import RunContext
 from tasks.download import download
 from tasks.graphs import graphs
-from tasks.look import look
+from tasks.resolve_source import resolve_source
 from tasks.runner import runner
 from tasks.validate import validate
 
 @flow(name="graphs", task_runner=runner())
 def to_graphs(source, store):
-    place = Place(store=store)
+    context = RunContext(store=store)
     origin = look(source, None, MaterialsProjectQuery())
-    downloaded = download(origin.source, origin.contents, None, None, place)
-    structures = validate(downloaded, origin.target, ChecksConfig(), place)
-    return graphs(structures, origin.target, GraphConfig(), place)
+    downloaded = download(origin.source, origin.contents, None, None, context)
+    structures = validate(downloaded, origin.target, ChecksConfig(), context)
+    return graphs(structures, origin.target, GraphConfig(), context)
 
 if __name__ == "__main__":
     print(to_graphs(*sys.argv[1:]).facts["rows"])

@@ -1,4 +1,4 @@
-"""What a person sees of a running program: its log lines, and how far it is as a bar, as lines, and in the UI."""
+"""Shows the output of a running program: its log lines, and its progress as a bar, as lines, and in the UI."""
 
 import json
 import logging
@@ -15,24 +15,26 @@ from tqdm import tqdm
 from storage.program import PROGRESS
 
 
-def follower(step: str) -> Callable[[str], None]:
-    """What is done with each line of a step's program: log it, or show it as progress if it tells any."""
+def line_handler(step: str) -> Callable[[str], None]:
+    """A callback for each line that a step's program prints: progress is shown, everything else is logged."""
     logger = get_run_logger()
     shown: dict[str, Progress] = {}
 
-    def follow(line: str) -> None:
+    def handle(line: str) -> None:
         record = _record_of(line)
         if record is None:
             logger.info("%s", line)
         elif "epoch" in record:
-            of_epochs = shown.setdefault("epoch", Progress(step, "epoch", key="training", told="Epochs trained"))
-            of_epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']}")
+            epochs = shown.setdefault("epoch", Progress(step, "epoch", key="training", description="Epochs trained"))
+            epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']}")
         else:
             what = record[PROGRESS]
-            of_what = shown.setdefault(what, Progress(step, what, key=step, told=f"{what.capitalize()} of this step"))
-            of_what.move(record["done"], record["total"])
+            progress = shown.setdefault(
+                what, Progress(step, what, key=step, description=f"{what.capitalize()} of this step")
+            )
+            progress.move(record["done"], record["total"])
 
-    return follow
+    return handle
 
 
 def _record_of(line: str) -> dict[str, Any] | None:
@@ -42,14 +44,14 @@ def _record_of(line: str) -> dict[str, Any] | None:
 class Progress:
     """A bar in a terminal, lines elsewhere, and a progress artifact in the UI."""
 
-    def __init__(self, step: str, unit: str, *, key: str, told: str) -> None:
-        self._step, self._unit, self._key, self._told = step, unit, key, told
+    def __init__(self, step: str, unit: str, *, key: str, description: str) -> None:
+        self._step, self._unit, self._key, self._description = step, unit, key, description
         self._bar: tqdm[Any] | None = None
         self._artifact: UUID | None = None
         self._tenths = 0
 
     def move(self, done: int, total: int, line: str | None = None, beside: str = "") -> None:
-        """Move on. Outside a terminal `line` is printed as it is; without one, every tenth of the way is logged."""
+        """Move on. Outside a terminal `line` is report_key as it is; without one, every tenth of the way is logged."""
         if sys.stderr.isatty():
             self._bar = self._bar or tqdm(total=total, desc=self._step, unit=self._unit)
             self._bar.set_postfix_str(beside)
@@ -64,11 +66,11 @@ class Progress:
             self._tenths = 10 * done // total
             logger = _ui_log() if sys.stderr.isatty() else get_run_logger()
             logger.info("%s of %s %s", f"{done:,}", f"{total:,}", self._unit)
-        self._tell_ui(100.0 * done / total)
+        self._update_ui(100.0 * done / total)
 
-    def _tell_ui(self, percent: float) -> None:
+    def _update_ui(self, percent: float) -> None:
         if self._artifact is None:
-            self._artifact = _created(percent, self._key, self._told)
+            self._artifact = _create_artifact(percent, self._key, self._description)
         else:
             update_progress_artifact(self._artifact, progress=percent)
 
@@ -83,8 +85,8 @@ def _ui_log() -> logging.Logger:
     return log
 
 
-def _created(percent: float, key: str, told: str) -> UUID:
-    made = create_progress_artifact(progress=percent, key=key, description=told)
+def _create_artifact(percent: float, key: str, description: str) -> UUID:
+    made = create_progress_artifact(progress=percent, key=key, description=description)
     if not isinstance(made, UUID):
         raise TypeError("create_progress_artifact is awaited only in an async task")
     return made

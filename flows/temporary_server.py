@@ -1,4 +1,4 @@
-"""Ends Prefect's temporary server when the run that started it is gone, even where it was killed (-9).
+"""Ends Prefect's temporary server when the process that started it is gone, even where that was killed (-9).
 
 Prefect loads the entry points `prefect.collections` in each server that starts, and this module is one. In any other
 process, and in a server that somebody else started, it does nothing.

@@ -1,4 +1,4 @@
-"""Before the first step: what the source holds now."""
+"""Before the first step: which source and target are meant, and what the source holds now."""
 
 import tempfile
 from pathlib import Path
@@ -8,14 +8,14 @@ from prefect.tasks import exponential_backoff
 
 from crystals.config import MaterialsProjectQuery
 from crystals.sources.opening import Origin, check_source
-from tasks.caching import worth_retrying
-from tasks.following import follower
+from tasks.caching import is_retryable
 from tasks.programs import Program, run_program
+from tasks.progress import line_handler
 from tasks.secrets import materials_project_key
 
 
-def look(source: str, target: str | None, query: MaterialsProjectQuery) -> Origin:
-    """The source, the target, and a digest of what the source holds; a service is asked, in a task run of its own."""
+def resolve_source(source: str, target: str | None, query: MaterialsProjectQuery) -> Origin:
+    """Source, target, and a digest of what the source holds now; a database is asked for it in its own task run."""
     origin = check_source(source, target, query)
     if origin.query is None:
         return origin
@@ -28,13 +28,13 @@ def look(source: str, target: str | None, query: MaterialsProjectQuery) -> Origi
     retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=10),
     retry_jitter_factor=0.5,
-    retry_condition_fn=worth_retrying,
+    retry_condition_fn=is_retryable,
     persist_result=False,
 )
 def database_version(query: MaterialsProjectQuery) -> dict[str, str]:
     """The `version` of the Materials Project's database now, and `contents`: a digest of it and of the query."""
     program = Program(module="crystals.materials_project.look", spec={"query": query}, secrets=materials_project_key())
     with tempfile.TemporaryDirectory() as folder:
-        found = run_program(program, Path(folder), follower("database-version"))
+        found = run_program(program, Path(folder), line_handler("database-version"))
     get_run_logger().info("Materials Project: database version %s", found["version"])
     return dict(found)

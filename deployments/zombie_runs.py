@@ -1,0 +1,53 @@
+"""Sets zombie runs of our flows to Crashed: a machine that is switched off leaves them Running.
+
+    python deployments/zombie_runs.py
+
+Checks the server that PREFECT_API_URL names every half minute. One process is enough; `make serve` starts it.
+"""
+
+import contextlib
+import time
+from datetime import UTC, datetime
+
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+
+from tasks.heartbeat import crash_if_zombie
+
+FLOWS = ["retrain", "train", "predict"]
+ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+EVERY = 30  # seconds
+
+
+def crash_zombies(client: SyncPrefectClient, now: datetime) -> None:
+    """Check once; print a line for each run that was set to Crashed."""
+    active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ACTIVE)))
+    ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
+    for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=active):
+        reason = crash_if_zombie(client, run, now)
+        if reason:
+            print(f"flow run {run.name}: {reason}; set to Crashed", flush=True)
+
+
+def main() -> None:
+    """Check for ever, also when the server is busy or away for a while."""
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                crash_zombies(client, datetime.now(UTC))
+        except (HTTPError, RuntimeError) as error:  # the second is the client's, when it asks for the server's version
+            print(f"zombie_runs: the server does not answer: {error}", flush=True)
+        time.sleep(EVERY)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

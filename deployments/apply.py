@@ -89,8 +89,8 @@ async def automations(client: PrefectClient, notify: str) -> None:
     except ObjectNotFound:
         sys.exit(f"apply: the server has no block {notify}; make it in the UI (Blocks), then apply again")
     text = (HERE / "automations.yaml").read_text(encoding="utf-8")
-    for told in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
-        wanted = AutomationCore.model_validate(told)
+    for described in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
+        wanted = AutomationCore.model_validate(described)
         there = await client.read_automations_by_name(wanted.name)
         if there:
             await client.update_automation(there[0].id, wanted)
@@ -151,8 +151,8 @@ def deployments(store: str) -> None:
 
 
 def _names() -> list[str]:
-    told = yaml.safe_load((HERE / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    return [f"{each['entrypoint'].rpartition('.')[2]}/{each['name']}" for each in told]
+    found = yaml.safe_load((HERE / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return [f"{each['entrypoint'].rpartition('.')[2]}/{each['name']}" for each in found]
 
 
 if __name__ == "__main__":

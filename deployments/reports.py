@@ -27,7 +27,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """The file here that a request asks for."""
         asked = re.match(r"/([0-9a-f]{64})/", path)
         if asked:
-            self._store.fetched(STEP, asked[1])
+            self._store.local_folder(STEP, asked[1])
         return super().translate_path(path)
 
 

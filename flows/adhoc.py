@@ -50,7 +50,7 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     return [
         f"{card.run}: {card.target}",
         result(Run(finished=promoted.created, card=card)),
-        f"report: {store.where(card.report)}",
+        f"report: {store.location(card.report)}",
     ]
 
 

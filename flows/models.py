@@ -3,8 +3,8 @@
 import json
 
 from flows.show import existing, tested
-from storage.artefact import to_the_minute
-from storage.champions import Decision, Lineage, decide, lineage, lineages, now, rolled_back
+from storage.artefact import format_minute
+from storage.champions import Decision, Lineage, decide, lineage, lineages, now, roll_back
 from storage.errors import InputError
 from storage.registry import card_of, runs
 
@@ -16,12 +16,12 @@ def models(root: str, *, as_json: bool) -> str:
     store = existing(root)
     known = lineages(store)
     if as_json:
-        told = [{**each.model_dump(), "champion": each.champion and each.champion.model_dump()} for each in known]
-        return json.dumps(told, indent=1, ensure_ascii=False)
+        listed = [{**each.model_dump(), "champion": each.champion and each.champion.model_dump()} for each in known]
+        return json.dumps(listed, indent=1, ensure_ascii=False)
     if not known:
         return f"no models in {root} yet; `cgcnn retrain` makes one"
     errors = {run.card.model: tested(run.card) for run in runs(store)}
-    return "\n\n".join(_told(each, errors) for each in known)
+    return "\n\n".join(_describe(each, errors) for each in known)
 
 
 def promote_by_hand(wanted: str, root: str) -> str:
@@ -32,7 +32,7 @@ def promote_by_hand(wanted: str, root: str) -> str:
     if before and before.model == card.model:
         raise InputError(f"{card.run}: is the champion of {card.name} already")
     if store.read(*card.model.split("/")) is None:
-        raise InputError(f"{card.run}: its model {store.where(card.model)} is lost")
+        raise InputError(f"{card.run}: its model {store.location(card.model)} is lost")
     decision = Decision(
         at=now(),
         kind="promote",
@@ -50,17 +50,17 @@ def rollback(name: str, root: str) -> str:
     """Make the champion before the champion again."""
     store = existing(root)
     before = lineage(store, name).champion
-    after = rolled_back(store, name).champion
+    after = roll_back(store, name).champion
     names = [decision.run if decision else "none" for decision in (after, before)]
     return f"{name}: the champion is {names[0]}; {names[1]} was taken back"
 
 
-def _told(each: Lineage, errors: dict[str, str]) -> str:
+def _describe(each: Lineage, errors: dict[str, str]) -> str:
     champion = each.champion
     lines = [each.name]
     if champion:
         lines.append(f"  champion  {champion.run}, since {champion.at[:10]}; {errors.get(champion.model, 'no card')}")
     for decision in reversed(each.decisions[-SHOWN:]):
         what = {"rollback": "rolled back to"}.get(decision.kind, "promoted" if decision.promoted else "not promoted")
-        lines.append(f"  {to_the_minute(decision.at)}  {what} {decision.run}: {decision.reason}")
+        lines.append(f"  {format_minute(decision.at)}  {what} {decision.run}: {decision.reason}")
     return "\n".join(lines)

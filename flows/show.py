@@ -2,7 +2,7 @@
 
 import json
 
-from storage.artefact import to_the_minute
+from storage.artefact import format_minute
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
@@ -13,10 +13,10 @@ def shown(root: str, *, as_json: bool) -> str:
     store = existing(root)
     found = runs(store)
     if as_json:
-        return json.dumps([run.told(store.absolute()) for run in found], indent=1)
+        return json.dumps([run.to_dict(store.absolute()) for run in found], indent=1)
     if not found:
         return f"no runs in {root} yet; `cgcnn retrain` makes one"
-    return "\n\n".join(_told(run, store) for run in found)
+    return "\n\n".join(_describe(run, store) for run in found)
 
 
 def existing(root: str) -> Store:
@@ -44,10 +44,10 @@ def result(run: Run) -> str:
     )
 
 
-def _told(run: Run, store: Store) -> str:
+def _describe(run: Run, store: Store) -> str:
     card = run.card
-    lines = [f"{card.run}  {to_the_minute(run.finished)} UTC", f"  {result(run)}"]
-    lines += [f"  {name:12} {store.where(getattr(card, name))}" for name in ("report", "model", "predictions")]
+    lines = [f"{card.run}  {format_minute(run.finished)} UTC", f"  {result(run)}"]
+    lines += [f"  {name:12} {store.location(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
 
 

@@ -78,12 +78,12 @@ class Recipe(BaseModel):
         return digest_of(self.model_dump())
 
 
-def to_the_minute(stamp: str) -> str:
+def format_minute(stamp: str) -> str:
     """A time stamp of a manifest or a decision, as people read it."""
     return stamp[:16].replace("T", " ")
 
 
-def manifest_of(content: bytes | None) -> Artefact | None:
+def parse_manifest(content: bytes | None) -> Artefact | None:
     """The artefact that a manifest tells of; None where it is missing or damaged."""
     try:
         return Artefact.model_validate_json(content) if content is not None else None

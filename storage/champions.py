@@ -48,8 +48,8 @@ class Lineage(BaseModel):
     decisions: list[Decision] = []
 
     @property
-    def reigns(self) -> list[Decision]:
-        """The promotions that stand, oldest first: a rollback ends the last one."""
+    def promotions(self) -> list[Decision]:
+        """The promotions that are in force, oldest first: a rollback ends the last one."""
         standing: list[Decision] = []
         for decision in self.decisions:
             if decision.kind == "rollback":
@@ -61,10 +61,10 @@ class Lineage(BaseModel):
     @property
     def champion(self) -> Decision | None:
         """The promotion of the model that is used now."""
-        return self.reigns[-1] if self.reigns else None
+        return self.promotions[-1] if self.promotions else None
 
-    def opponent(self, model: str) -> str | None:
-        """The model that `model` is to be compared with: the champion, or the one before if it is that itself."""
+    def reference_model(self, model: str) -> str | None:
+        """The model that `model` is compared with: the champion, or its predecessor if it is the champion."""
         if self.champion and self.champion.model == model:
             return self.champion.champion
         return self.champion.model if self.champion else None
@@ -77,7 +77,7 @@ class _Entry(BaseModel):
 
 def lineage(store: Store, name: str) -> Lineage:
     """The decisions so far; none where there is no such name."""
-    return _lineage(store, name, store.texts(_folder(name)))
+    return _lineage(store, name, store.read_texts(_folder(name)))
 
 
 def _folder(name: str) -> str:
@@ -94,7 +94,7 @@ def _lineage(store: Store, name: str, files: dict[str, str]) -> Lineage:
 def lineages(store: Store) -> list[Lineage]:
     """Every one in the store, by name."""
     known: dict[str, list[Decision]] = {}
-    for file, text in sorted(store.texts(FOLDER).items()):
+    for file, text in sorted(store.read_texts(FOLDER).items()):
         entry = _entry(store, f"{FOLDER}/{file}", text)
         known.setdefault(entry.name, []).append(entry.decision)
     return [Lineage(name=name, decisions=decisions) for name, decisions in sorted(known.items())]
@@ -104,20 +104,20 @@ def _entry(store: Store, file: str, text: str) -> _Entry:
     try:
         return _Entry.model_validate_json(text)
     except ValidationError:
-        raise InputError(f"{store.where(file)}: is damaged; delete it, and promote a model by hand") from None
+        raise InputError(f"{store.location(file)}: is damaged; delete it, and promote a model by hand") from None
 
 
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
     """Write a decision down, once. Raises ChampionChanged if it was made against another one than there is now."""
     folder = _folder(name)
     while True:
-        files = store.texts(folder)
+        files = store.read_texts(folder)
         before = _lineage(store, name, files)
         if decision.kind == "retrain" and any(_same(decision, made) for made in before.decisions):
             return before
-        reigning = before.champion.model if before.champion else None
-        if decision.kind == "retrain" and reigning != decision.champion:
-            raise ChampionChanged(f"{name}: {reigning} was promoted meanwhile")
+        current = before.champion.model if before.champion else None
+        if decision.kind == "retrain" and current != decision.champion:
+            raise ChampionChanged(f"{name}: {current} was promoted meanwhile")
         entry = _Entry(name=name, decision=decision)
         last = int(max(files, default="0000")[:4])  # not their count: a damaged one may have been deleted
         if store.create(f"{folder}/{last + 1:04}.json", entry.model_dump_json(indent=1)):
@@ -128,14 +128,14 @@ def _same(one: Decision, other: Decision) -> bool:
     return (one.kind, one.model, one.champion) == (other.kind, other.model, other.champion)
 
 
-def rolled_back(store: Store, name: str) -> Lineage:
+def roll_back(store: Store, name: str) -> Lineage:
     """The champion before is the champion again. Raises InputError where there is none."""
     known = lineage(store, name)
-    if len(known.reigns) < 2:
+    if len(known.promotions) < 2:
         names = ", ".join(each.name for each in lineages(store)) or "none"
-        what = "has no champion before its first" if known.reigns else f"is no champion's name; there are {names}"
+        what = "has no champion before its first" if known.promotions else f"is no champion's name; there are {names}"
         raise InputError(f"{name}: {what}")
-    last, before = known.reigns[-1], known.reigns[-2]
+    last, before = known.promotions[-1], known.promotions[-2]
     taken_back = Decision(
         at=now(),
         kind="rollback",

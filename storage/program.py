@@ -1,6 +1,6 @@
 """The frame of a step's program: `python -m crystals.graphs SPEC.json`.
 
-A program reads its spec, writes its files under `spec.output`, and leaves the numbers it wants told in
+A program reads its spec, writes its files under `spec.output`, and leaves the numbers that it reports in
 `<spec.scratch>/facts.json`. Facts describe a run (counts, seconds); they are not part of the artefact's bytes.
 Exit codes: 0 done, 2 the input is wrong (one line on stderr), 75 the world failed and a retry may help.
 """
@@ -31,7 +31,7 @@ Facts = dict[str, Any]
 
 
 class Spec(BaseModel):
-    """What every program is told: where its files go, and where it may keep what a next attempt needs."""
+    """What every program needs: where its files go, and where it may keep what a next attempt can use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,13 +55,13 @@ def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
     try:
         facts = build(spec)
     except InputError as error:
-        stop(str(error), INPUT_IS_WRONG)
+        exit_with(str(error), INPUT_IS_WRONG)
     except (WorldError, MemoryError) as error:
-        stop(str(error) or type(error).__name__, TRY_AGAIN)
+        exit_with(str(error) or type(error).__name__, TRY_AGAIN)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
             raise
-        stop(str(error), TRY_AGAIN)
+        exit_with(str(error), TRY_AGAIN)
     else:
         write_atomically(spec.scratch / "facts.json", json.dumps(facts))
 
@@ -77,7 +77,7 @@ def progress(what: str, done: int, total: int) -> None:
     print(json.dumps({PROGRESS: what, "done": done, "total": total}), flush=True)
 
 
-def stop(message: str, code: int) -> None:
+def exit_with(message: str, code: int) -> None:
     """End the process with one line on stderr."""
     sys.stdout.flush()
     sys.stderr.write(" ".join(message.split()) + "\n")

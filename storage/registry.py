@@ -45,13 +45,13 @@ class Run(BaseModel):
     finished: str
     card: Card
 
-    def told(self, store: Store) -> dict[str, object]:
+    def to_dict(self, store: Store) -> dict[str, object]:
         """The card as `cgcnn show --json` prints it."""
         card = self.card.model_dump()
         return {
             "finished": self.finished,
             **card,
-            **{n: store.where(card[n]) for n in ("model", "predictions", "report")},
+            **{n: store.location(card[n]) for n in ("model", "predictions", "report")},
         }
 
 
@@ -71,7 +71,7 @@ def runs(store: Store) -> list[Run]:
     """Every run in the store, newest first."""
     found = []
     for artefact in store.list(STEP):
-        path = store.fetched(artefact.step, artefact.key) / CARD
+        path = store.local_folder(artefact.step, artefact.key) / CARD
         try:
             found.append(Run(finished=artefact.created, card=Card.model_validate_json(path.read_bytes())))
         except (FileNotFoundError, ValidationError):
@@ -88,7 +88,7 @@ def card_of(wanted: str, store: Store) -> Card:
         return matching[0].card
     names = ", ".join(json.dumps(r.card.run) for r in (matching or known)[:5]) or "none"
     many = f"fits {len(matching)} runs" if matching else "is no run"
-    raise InputError(f"{wanted}: {many} of {store.where('')}; it has {names}")
+    raise InputError(f"{wanted}: {many} of {store.location('')}; it has {names}")
 
 
 def model_folder(wanted: str, store: Store) -> Path:
@@ -98,12 +98,12 @@ def model_folder(wanted: str, store: Store) -> Path:
     known = [each for each in lineages(store) if each.champion]
     champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
     if len(champions) == 1:
-        return store.fetched(*champions[0].model.split("/"))
+        return store.local_folder(*champions[0].model.split("/"))
     if wanted == CHAMPION:
         names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
-        raise InputError(f"--model: say whose champion; {store.where('')} has {names}")
+        raise InputError(f"--model: say whose champion; {store.location('')} has {names}")
     try:
-        return store.fetched(*card_of(wanted, store).model.split("/"))
+        return store.local_folder(*card_of(wanted, store).model.split("/"))
     except InputError as error:
         raise InputError(f"--model {error}, and no folder with a model.json") from None
 

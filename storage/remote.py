@@ -27,7 +27,7 @@ class Remote:
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes; None where there is none of that name."""
-        with self._told():
+        with self._translated_errors():
             try:
                 return bytes(self._files.cat_file(self._path(name)))
             except FileNotFoundError:
@@ -36,14 +36,14 @@ class Remote:
     def read_all(self, names: list[str]) -> dict[str, bytes]:
         """Many small files at a time; without those that are not there."""
         paths = {self._path(name): name for name in names}
-        with self._told():
+        with self._translated_errors():
             found = self._files.cat(list(paths), on_error="omit") if paths else {}
         return {paths[path]: content for path, content in found.items()}
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Every file under the folder, by its name in it, with its size."""
         top = self._path(folder)
-        with self._told():
+        with self._translated_errors():
             try:
                 found = self._files.find(top, detail=True)
             except FileNotFoundError:
@@ -53,17 +53,17 @@ class Remote:
     def fetch(self, name: str, path: Path) -> None:
         """Copy a file to this machine."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
+        with self._translated_errors():
             self._files.get_file(self._path(name), str(path))
 
     def put(self, path: Path, name: str) -> None:
         """Copy a file from this machine; who reads meanwhile gets the old one whole, or the new one."""
-        with self._told():
+        with self._translated_errors():
             self._files.put_file(str(path), self._path(name))
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one of that name; False where there is, whoever else writes meanwhile."""
-        with self._told():
+        with self._translated_errors():
             try:
                 self._files.pipe_file(self._path(name), content, mode="create")
             except FileExistsError:
@@ -72,7 +72,7 @@ class Remote:
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
-        with self._told():
+        with self._translated_errors():
             try:
                 self._files.rm_file(self._path(name))
             except FileNotFoundError:
@@ -81,7 +81,7 @@ class Remote:
     def check(self) -> None:
         """Raises where the bucket is not there, or this process may not look into it."""
         bucket = self._root.partition("/")[0]
-        with self._told():
+        with self._translated_errors():
             try:
                 self._files.ls(self._root)
             except FileNotFoundError:
@@ -92,7 +92,7 @@ class Remote:
         return f"{self._root}/{name}"
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except PermissionError as error:

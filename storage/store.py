@@ -19,11 +19,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.artefact import MANIFEST, Artefact, Part, Recipe, StoredFile, digest_of, digest_of_file, manifest_of
-from storage.copies import published, put_in_place, synchronised
+from storage.artefact import MANIFEST, Artefact, Part, Recipe, StoredFile, digest_of, digest_of_file, parse_manifest
 from storage.errors import InputError
 from storage.program import write_atomically
 from storage.remote import SEPARATOR, Remote, remote_at
+from storage.replication import move_into_place, publish, synchronize
 
 
 class Store(BaseModel):
@@ -44,34 +44,34 @@ class Store(BaseModel):
         return cls(root=caches / "cgcnn-flows" / digest_of(url)[:16], url=url)
 
     def absolute(self) -> "Store":
-        """The same for who works in another folder."""
+        """The same store with an absolute path, for programs that run in another folder."""
         return self.model_copy(update={"root": self.root.absolute()})
 
     @property
     def remote(self) -> Remote | None:
-        """Where it lies, if not here."""
+        """The store at its URL; None for a folder."""
         return remote_at(self.url) if self.url else None
 
     def check(self) -> None:
-        """Raises InputError where it lies elsewhere and there is no such place."""
+        """Raises InputError if the store has a URL that leads nowhere."""
         if self.remote:
             self.remote.check()
 
-    def where(self, name: str) -> str:
-        """A file of the store as others find it: a path, or a URL."""
+    def location(self, name: str) -> str:
+        """Path or URL of a file in the store."""
         return f"{self.url}/{name}".rstrip("/") if self.url else str(self.root / name)
 
     @property
     def address(self) -> str:
-        """The store as any process finds it that sees the same disk, or the same URL."""
-        return self.absolute().where("")
+        """Absolute path or URL of the store, for other processes."""
+        return self.absolute().location("")
 
     def folder(self, step: str, key: str) -> Path:
-        """Where the artefact lies here, or would."""
+        """The folder of an artefact on this machine, whether it exists or not."""
         return self.root / step / key
 
-    def fetched(self, step: str, key: str) -> Path:
-        """Its folder, with its files in it: those of an artefact that was made elsewhere are fetched."""
+    def local_folder(self, step: str, key: str) -> Path:
+        """The artefact's folder on this machine. Files of a store at a URL are fetched first."""
         folder = self.folder(step, key)
         if self.remote and not (folder / MANIFEST).exists():
             self.find(step, key, lambda _: None)
@@ -81,24 +81,24 @@ class Store(BaseModel):
         """One file of an artefact."""
         return self.folder(artefact.step, artefact.key) / name
 
-    def find(self, step: str, key: str, tell: Callable[[str], object]) -> Artefact | None:
-        """The artefact, every byte verified. Where it is damaged: None, and `tell` gets a line that says why."""
+    def find(self, step: str, key: str, warn: Callable[[str], object]) -> Artefact | None:
+        """The artefact, every byte verified. None where it is missing or damaged, of which `warn` gets a line."""
         artefact = self._read(step, key)
         fault = self._damage(step, key, artefact)
         if self.remote:
             here = None if fault else artefact
             with locked(self._work(f"copy-{key}.lock")):
-                artefact, fault = synchronised(self.remote, self.folder(step, key), here)
+                artefact, fault = synchronize(self.remote, self.folder(step, key), here)
             if artefact is not here:
                 fault = fault or self._damage(step, key, artefact)
         if fault:
-            tell(f"{step} {key[:8]}: {fault}; the step runs again")
+            warn(f"{step} {key[:8]}: {fault}; the step runs again")
         if artefact is None or fault:
             return None
         for part in artefact.parts:
-            found = self.find(part.step, part.key, tell)
+            found = self.find(part.step, part.key, warn)
             if found is None or found.digest != part.digest:
-                tell(f"{step} {key[:8]}: its part {part.step} {part.key[:8]} is gone; the step runs again")
+                warn(f"{step} {key[:8]}: its part {part.step} {part.key[:8]} is gone; the step runs again")
                 return None
         return artefact
 
@@ -112,11 +112,11 @@ class Store(BaseModel):
 
     def read(self, step: str, key: str) -> Artefact | None:
         """The artefact as its manifest tells it, its files unread; None where there is no readable manifest."""
-        return manifest_of(self.remote.read(f"{step}/{key}/{MANIFEST}")) if self.remote else self._read(step, key)
+        return parse_manifest(self.remote.read(f"{step}/{key}/{MANIFEST}")) if self.remote else self._read(step, key)
 
     def _read(self, step: str, key: str) -> Artefact | None:
         path = self.folder(step, key) / MANIFEST
-        return manifest_of(path.read_bytes()) if path.exists() else None
+        return parse_manifest(path.read_bytes()) if path.exists() else None
 
     def list(self, step: str) -> Iterator[Artefact]:
         """Every artefact of a step, newest first, files unread."""
@@ -125,7 +125,7 @@ class Store(BaseModel):
             manifests = list(self.remote.read_all(names).values())
         else:
             manifests = [path.read_bytes() for path in (self.root / step).glob(f"*/{MANIFEST}")]
-        found = [artefact for manifest in manifests if (artefact := manifest_of(manifest)) is not None]
+        found = [artefact for manifest in manifests if (artefact := parse_manifest(manifest)) is not None]
         yield from sorted(found, key=lambda artefact: artefact.created, reverse=True)
 
     def create(self, name: str, text: str) -> bool:
@@ -144,7 +144,7 @@ class Store(BaseModel):
             aside.unlink()
         return True
 
-    def texts(self, folder: str) -> dict[str, str]:
+    def read_texts(self, folder: str) -> dict[str, str]:
         """The small files under a folder, by their names in it."""
         if self.remote:
             found = self.remote.read_all([f"{folder}/{name}" for name in self.remote.sizes(folder)])
@@ -187,9 +187,9 @@ class Store(BaseModel):
         )
         write_atomically(output / MANIFEST, artefact.model_dump_json(indent=1))
         folder = self.folder(recipe.step, artefact.key)
-        put_in_place(output, folder)
+        move_into_place(output, folder)
         if self.remote:
-            published(self.remote, artefact, folder)
+            publish(self.remote, artefact, folder)
         return artefact
 
 

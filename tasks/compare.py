@@ -38,7 +38,7 @@ def model_of(trained: Artefact) -> str:
 @task(name="champion", persist_result=False)
 def reference_model(downloaded: Artefact, trained: Artefact, context: RunContext) -> ReferenceModel:
     """The model that a new one is compared with: the champion as it is now."""
-    model = lineage(context.artefacts, lineage_name(downloaded, trained)).opponent(model_of(trained))
+    model = lineage(context.artefacts, lineage_name(downloaded, trained)).reference_model(model_of(trained))
     if model is None:
         return ReferenceModel()
     step_name, _, key = model.partition("/")

@@ -14,7 +14,7 @@ from tasks.programs import Program
 @step(version=2)
 def graph_shard(structures: Shard, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of one shard of structures."""
-    path = context.artefacts.fetched(structures.step, structures.key) / structures.name
+    path = context.artefacts.local_folder(structures.step, structures.key) / structures.name
     spec = {"structures": path, "target": target, "config": config}
     return BuildPlan(program=Program(module="crystals.graphs", spec=spec))
 
@@ -31,7 +31,7 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunC
         raise WorldError(
             f"the shards that were under way are lost, those that were finished are kept: {error}"
         ) from None
-    folders = [context.artefacts.fetched(shard.step, shard.key) for shard in shards]
+    folders = [context.artefacts.local_folder(shard.step, shard.key) for shard in shards]
     spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
     program = Program(module="crystals.collect", spec=spec)
     return BuildPlan(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])

@@ -6,7 +6,7 @@ from typing import Any, cast
 from prefect import get_run_logger
 
 from evaluation.config import PromotionConfig
-from storage.artefact import Artefact, to_the_minute
+from storage.artefact import Artefact, format_minute
 from storage.champions import ChampionChanged, Decision, decide, now
 from storage.registry import Card
 from tasks.caching import BuildPlan, RunContext, step
@@ -27,7 +27,7 @@ def record_decision(card: Artefact, arguments: dict[str, Any], found: bool) -> N
     downloaded, trained, compared, context = (arguments[n] for n in ("downloaded", "trained", "compared", "context"))
     name, logger = lineage_name(downloaded, trained), get_run_logger()
     if found:
-        logger.info("nothing has changed since %s UTC: model, report and card are there", to_the_minute(card.created))
+        logger.info("nothing has changed since %s UTC: model, report and card are there", format_minute(card.created))
     while True:
         decision = Decision(
             at=now(),

@@ -16,7 +16,7 @@ def train_model(
     """Weights, learning curve, and predictions for every material, from one training."""
     target = graphs.parameters["target"]
     spec = {
-        "graphs": [context.artefacts.fetched(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
+        "graphs": [context.artefacts.local_folder(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
         "graph_config": GraphConfig.model_validate(graphs.parameters["config"]),
         "target": target,
         "unit": unit_of(target),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.champions import ChampionChanged, Decision, Lineage, decide, lineage, lineages, now, rolled_back
+from storage.champions import ChampionChanged, Decision, Lineage, decide, lineage, lineages, now, roll_back
 from storage.errors import InputError
 
 NAME = "mp-band_gap"
@@ -28,12 +28,12 @@ def test_the_first_model_is_the_champion_and_a_worse_one_is_written_down_beside_
 
 
 def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_before(store):
-    assert lineage(store, NAME).opponent("a") is None
+    assert lineage(store, NAME).reference_model("a") is None
     decide(store, NAME, decision("a"))
-    assert lineage(store, NAME).opponent("a") is None
-    assert lineage(store, NAME).opponent("b") == "a"
+    assert lineage(store, NAME).reference_model("a") is None
+    assert lineage(store, NAME).reference_model("b") == "a"
     decide(store, NAME, decision("b", "a"))
-    assert lineage(store, NAME).opponent("b") == "a"
+    assert lineage(store, NAME).reference_model("b") == "a"
 
 
 def test_the_same_decision_twice_is_one(any_store):
@@ -45,13 +45,13 @@ def test_the_same_decision_twice_is_one(any_store):
 def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_undo_it(any_store):
     decide(any_store, NAME, decision("a"))
     decide(any_store, NAME, decision("b", "a"))
-    assert rolled_back(any_store, NAME).champion.model == "a"
+    assert roll_back(any_store, NAME).champion.model == "a"
     decide(any_store, NAME, decision("b", "a"))  # the same training again, from the store
     assert lineage(any_store, NAME).champion.model == "a"
     with pytest.raises(InputError, match="no champion before its first"):
-        rolled_back(any_store, NAME)
+        roll_back(any_store, NAME)
     with pytest.raises(InputError, match=f"there are {NAME}"):
-        rolled_back(any_store, "another")
+        roll_back(any_store, "another")
 
 
 def test_who_was_compared_with_another_champion_is_told(any_store):
@@ -68,7 +68,7 @@ def test_runs_that_finish_together_decide_one_after_the_other(store):
     def finish(model: str) -> None:
         while True:
             try:
-                decide(store, NAME, decision(model, lineage(store, NAME).opponent(model)))
+                decide(store, NAME, decision(model, lineage(store, NAME).reference_model(model)))
                 return
             except ChampionChanged:
                 continue
@@ -98,7 +98,7 @@ def test_a_rollback_undoes_exactly_the_last_promotion_that_stands(steps):
             decisions.append(decision(name, promoted=step == "promote"))
             standing += [name] if step == "promote" else []
     known = Lineage(name=NAME, decisions=decisions)
-    assert [d.model for d in known.reigns] == standing
+    assert [d.model for d in known.promotions] == standing
 
 
 def test_a_damaged_file_is_one_line(store):

@@ -30,8 +30,8 @@ def there(tmp_path, bucket) -> Store:
 
 
 def found(store: Store, artefact: Artefact) -> tuple[Artefact | None, list[str]]:
-    told: list[str] = []
-    return store.find(artefact.step, artefact.key, told.append), told
+    messages: list[str] = []
+    return store.find(artefact.step, artefact.key, messages.append), messages
 
 
 def test_what_one_machine_made_another_finds_with_its_parts(here, there):
@@ -40,12 +40,12 @@ def test_what_one_machine_made_another_finds_with_its_parts(here, there):
     assert found(there, whole) == (whole, [])
     assert there.path(shard, "of/x").read_text() == "deeper"
     assert [artefact.key for artefact in there.list("step")] == [whole.key]
-    assert there.where("step/x") == f"{here.url}/step/x"
+    assert there.location("step/x") == f"{here.url}/step/x"
 
 
 def test_one_file_of_it_is_there_when_it_is_asked_for(here, there):
     artefact = made(here)
-    assert (there.fetched("step", artefact.key) / "table").read_text() == "rows"
+    assert (there.local_folder("step", artefact.key) / "table").read_text() == "rows"
 
 
 def test_what_is_half_there_is_not_there(here, there):
@@ -60,9 +60,9 @@ def test_what_is_half_there_is_not_there(here, there):
 def test_a_file_lost_there_is_told_and_mended_by_who_has_it(here, there):
     artefact = made(here)
     here.remote.remove(f"step/{artefact.key}/table")
-    nothing, told = found(there, artefact)
+    nothing, messages = found(there, artefact)
     assert nothing is None
-    assert "table is missing or cut at s3://" in told[0]
+    assert "table is missing or cut at s3://" in messages[0]
     assert found(here, artefact)[0] == artefact
     assert found(there, artefact)[0] == artefact
 
@@ -71,9 +71,9 @@ def test_other_bytes_there_are_a_miss_that_making_it_mends(here, there, tmp_path
     artefact = made(here)
     (tmp_path / "wrong").write_text("rowz")
     here.remote.put(tmp_path / "wrong", f"step/{artefact.key}/table")
-    nothing, told = found(there, artefact)
+    nothing, messages = found(there, artefact)
     assert nothing is None
-    assert "table has other bytes" in told[0]
+    assert "table has other bytes" in messages[0]
     made(there)
     assert found(there, artefact)[0] is not None
     third = Store(root=tmp_path / "third", url=here.url)
@@ -90,18 +90,18 @@ def test_damage_here_is_mended_from_there(here):
 def test_a_small_file_is_written_once(any_store):
     assert any_store.create("names/a.json", "first")
     assert not any_store.create("names/a.json", "second")
-    assert any_store.texts("names") == {"a.json": "first"}
-    assert any_store.texts("nothing") == {}
+    assert any_store.read_texts("names") == {"a.json": "first"}
+    assert any_store.read_texts("nothing") == {}
 
 
 @pytest.mark.usefixtures("s3")
 def test_a_url_that_leads_nowhere_is_one_line(monkeypatch):
-    for url, told in {
+    for url, messages in {
         "s3://nobody-has-this/store": "there is no bucket",
         "s3://bucket": "a folder in a bucket",
         "s4://bucket/store": "a store is a folder, or a URL",
     }.items():
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=messages):
             Store.at(url).check()
     S3FileSystem.clear_instance_cache()  # they know the address of before
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")

@@ -26,8 +26,8 @@ def made(store: Store, recipe: Recipe = RECIPE, parts: tuple[Part, ...] = (), **
 
 
 def found(store: Store, artefact: Artefact) -> tuple[Artefact | None, list[str]]:
-    told: list[str] = []
-    return store.find(artefact.step, artefact.key, told.append), told
+    messages: list[str] = []
+    return store.find(artefact.step, artefact.key, messages.append), messages
 
 
 def test_what_was_made_is_found(store):
@@ -37,9 +37,9 @@ def test_what_was_made_is_found(store):
 
 
 def test_what_was_never_made_is_not_found_and_nothing_is_said(store):
-    told = []
-    assert store.find("step", RECIPE.key, told.append) is None
-    assert not told
+    messages = []
+    assert store.find("step", RECIPE.key, messages.append) is None
+    assert not messages
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_what_was_never_made_is_not_found_and_nothing_is_said(store):
 def test_damage_is_a_miss_that_says_why(store, damage, reason):
     artefact = made(store, x="hello")
     damage(store.folder(artefact.step, artefact.key))
-    nothing, told = found(store, artefact)
+    nothing, messages = found(store, artefact)
     assert nothing is None
-    assert reason in told[0]
+    assert reason in messages[0]
     assert made(store, x="hello").digest == artefact.digest
     assert found(store, artefact)[0] is not None
 
@@ -67,9 +67,9 @@ def test_an_artefact_is_damaged_when_its_part_is(store):
     whole = made(store, parts=(Part(step="shard", key=shard.key, digest=shard.digest),), y="sum")
     assert found(store, whole) == (whole, [])
     store.path(shard, "x").write_text("EDGES")
-    nothing, told = found(store, whole)
+    nothing, messages = found(store, whole)
     assert nothing is None
-    assert "shard" in told[0]
+    assert "shard" in messages[0]
 
 
 def test_digest_is_of_content_and_facts_are_not_content(store):

@@ -1,14 +1,14 @@
-"""An artefact here and at the store's URL: what is whole in one place comes to the other."""
+"""Replicates artefacts between this machine and the store's URL: what is whole in one place is copied to the other."""
 
 import shutil
 import time
 from pathlib import Path
 
-from storage.artefact import MANIFEST, Artefact, manifest_of
+from storage.artefact import MANIFEST, Artefact, parse_manifest
 from storage.remote import Remote
 
 
-def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Artefact | None, str]:
+def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Artefact | None, str]:
     """The artefact, whole in both places, and what is wrong with it at the URL where it is in neither.
 
     `here` is the one in `folder`, verified. What lies at the URL is the truth, for others use it; but a whole copy here
@@ -18,20 +18,20 @@ def synchronised(remote: Remote, folder: Path, here: Artefact | None) -> tuple[A
     there, fault = _whole_at(remote, name)
     if there is None:
         if here:
-            published(remote, here, folder)
+            publish(remote, here, folder)
         return here, "" if here else fault
     if here and here.digest == there.digest:
         return here, ""
     fetched = _aside(folder)
     for file in (*there.files, MANIFEST):
         remote.fetch(f"{name}/{file}", fetched / file)
-    put_in_place(fetched, folder)
+    move_into_place(fetched, folder)
     return there, ""
 
 
 def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
     """The artefact at the URL if every file has its size there; if there is a manifest and one has not, which."""
-    artefact = manifest_of(remote.read(f"{name}/{MANIFEST}"))
+    artefact = parse_manifest(remote.read(f"{name}/{MANIFEST}"))
     if artefact is None:
         return None, ""
     sizes = remote.sizes(name)
@@ -39,7 +39,7 @@ def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
     return (artefact, "") if lost is None else (None, f"{lost} is missing or cut at {remote.url}")
 
 
-def published(remote: Remote, artefact: Artefact, folder: Path) -> None:
+def publish(remote: Remote, artefact: Artefact, folder: Path) -> None:
     """Put the files of `folder` at the URL, the manifest last: there, too, no manifest means no artefact."""
     name = f"{artefact.step}/{artefact.key}"
     remote.remove(f"{name}/{MANIFEST}")
@@ -47,7 +47,7 @@ def published(remote: Remote, artefact: Artefact, folder: Path) -> None:
         remote.put(folder / file, f"{name}/{file}")
 
 
-def put_in_place(made: Path, folder: Path) -> None:
+def move_into_place(made: Path, folder: Path) -> None:
     """Move a finished folder to its place in one rename; what was there before, damaged, is deleted."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():

@@ -16,7 +16,7 @@ from crystals.neighbors import shortest_distance
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row under examination: its crystal, and the value of its target."""
+    """A row under validator: its crystal, and the value of its target."""
 
     crystal: Crystal
     target: float | None

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class CollectSpec(Spec):
-    """The folders of the shards' artefacts, the facts that each of them told, and what the graphs are of."""
+    """The folders of the shards' artefacts, the facts that each reported, and what the graphs are of."""
 
     target: str
     config: GraphConfig
@@ -27,8 +27,8 @@ class CollectSpec(Spec):
 
 def build(spec: CollectSpec) -> Facts:
     """Write rejected.parquet and graphs.json; raise InputError if no graph is left."""
-    told = {"target": spec.target, "config": spec.config.model_dump()}
-    (spec.output / "graphs.json").write_text(json.dumps(told, indent=1, sort_keys=True))
+    about = {"target": spec.target, "config": spec.config.model_dump()}
+    (spec.output / "graphs.json").write_text(json.dumps(about, indent=1, sort_keys=True))
     rejected = pa.concat_tables(pq.read_table(shard / "rejected.parquet") for shard in spec.shards)
     schemas.write_table(rejected.sort_by(schemas.MATERIAL_ID), spec.output / "rejected.parquet")
     total = {name: sum(f[name] for f in spec.facts) for name in ("rows", "accepted", "rejected", "atoms", "edges")}

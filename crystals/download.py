@@ -5,7 +5,7 @@ import time
 
 import pyarrow.parquet as pq
 
-from crystals.sources.opening import opened
+from crystals.sources.registry import open_source
 from storage import schemas
 from storage.errors import InputError
 from storage.program import Facts, Spec, main
@@ -23,7 +23,7 @@ class DownloadSpec(Spec):
 def build(spec: DownloadSpec) -> Facts:
     """Write structures.parquet batch by batch: memory does not grow with the source."""
     began = time.perf_counter()
-    source = opened(spec.source)
+    source = open_source(spec.source)
     schema = schemas.structures(source.targets(), source.splits())
     rows = unreadable = 0
     with pq.ParquetWriter(spec.output / "structures.parquet", schema, compression="zstd") as writer:

@@ -54,7 +54,7 @@ def graphs_of(
     kept: list[int] = []
     edges: list[Edges] = []
     groups: list[int | None] = []
-    told = batch.column("spacegroup_number").to_pylist()
+    column = batch.column("spacegroup_number").to_pylist()
     for row, crystal in enumerate(crystals_of(batch)):
         if crystal is None:
             raise ValueError(f"row {row} has no crystal; validation lets none of these through")
@@ -65,7 +65,7 @@ def graphs_of(
             continue
         kept.append(row)
         edges.append(found)
-        groups.append(told[row] if told[row] is not None else spacegroup_number(crystal))
+        groups.append(column[row] if column[row] is not None else spacegroup_number(crystal))
     rows = batch.take(pa.array(kept, pa.int64()))
     columns = {
         "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),

@@ -75,8 +75,8 @@ def build(spec: InputsSpec) -> Facts:
 
 def _errors(batch: pa.RecordBatch) -> list[str | None]:
     """Why each row cannot be predicted; None for those that can."""
-    told = batch.column("fault_message").to_pylist()
-    return [message or _physical_fault(crystal) for message, crystal in zip(told, crystals_of(batch), strict=True)]
+    messages = batch.column("fault_message").to_pylist()
+    return [message or _physical_fault(crystal) for message, crystal in zip(messages, crystals_of(batch), strict=True)]
 
 
 def _physical_fault(crystal: Crystal | None) -> str | None:

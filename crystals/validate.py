@@ -41,21 +41,21 @@ def build(spec: ValidateSpec) -> Facts:
     source = pq.ParquetFile(spec.structures)
     rows = source.metadata.num_rows
     partial = schemas.is_partial(source.schema_arrow.field(spec.target))
-    examination = Examination(spec.target, spec.checks, partial=partial)
+    validator = Validator(spec.target, spec.checks, partial=partial)
     schema = schemas.accepted(source.schema_arrow, spec.target)
     accepted_file = spec.scratch / "accepted.arrow"
     with pa.OSFile(str(accepted_file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in source.iter_batches(1024):
-            keep = pa.array([examination.accepts(*row) for row in zip(*_columns(batch, spec.target), strict=True)])
+            keep = pa.array([validator.accepts(*row) for row in zip(*_columns(batch, spec.target), strict=True)])
             writer.write_batch(batch.select(schema.names).cast(schema).filter(keep))
-    rejected = examination.rejected
+    rejected = validator.rejected
     schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
     by_rule = dict(sorted(Counter(rule for _, rule, _ in rejected).items()))
     _stop_if_too_many(rows, by_rule, spec.checks.max_rejected)
     with pa.memory_map(str(accepted_file)) as mapped:
         accepted = pa.ipc.open_file(mapped).read_all()
         shards = _write_shards(accepted, shard_count(rows), spec.output)
-        conflicts = contradictions(examination.seen, accepted)
+        conflicts = contradictions(validator.seen, accepted)
     schemas.write_table(conflicts, spec.output / "conflicts.parquet")
     accepted_file.unlink()
     log.info("%s of %s structures accepted; rejected: %s", f"{len(accepted):,}", f"{rows:,}", _counted(by_rule))
@@ -70,8 +70,8 @@ def build(spec: ValidateSpec) -> Facts:
     }
 
 
-class Examination:
-    """Asks the rules about one row after the other, and remembers what was rejected and which ids were seen."""
+class Validator:
+    """Checks one row after the other, and keeps what was rejected and which ids were seen."""
 
     def __init__(self, target: str, checks: ChecksConfig, *, partial: bool) -> None:
         self.rejected: list[tuple[str, str, str]] = []
@@ -98,8 +98,8 @@ class Examination:
 
 
 def _columns(batch: pa.RecordBatch, target: str) -> tuple[list[dict[str, object]], list[Crystal | None]]:
-    told = batch.select([schemas.MATERIAL_ID, "formula", target, "fault_rule", "fault_message"])
-    return told.to_pylist(), list(crystals_of(batch))
+    columns = batch.select([schemas.MATERIAL_ID, "formula", target, "fault_rule", "fault_message"])
+    return columns.to_pylist(), list(crystals_of(batch))
 
 
 def _write_shards(accepted: pa.Table, count: int, folder: Path) -> int:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from crystals.sources.opening import check_source
+from crystals.sources.registry import check_source
 from flows.config import RetrainConfig
 from flows.show import result
 from flows.temporary_server import STARTED_BY

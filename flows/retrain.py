@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
-from crystals.sources.opening import target_of
+from crystals.sources.registry import target_of
 from evaluation.config import PromotionConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
@@ -75,10 +75,10 @@ def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
         promotion: When it takes the champion's place.
     """
     context = RunContext(store=store, device=device, dispatch=train.where != "here")
-    origin = resolve_source(source, target, materials_project)
-    downloaded = download(origin.source, origin.contents, origin.query, origin.version, context)
-    structures = validate(downloaded, origin.target, checks, context)
-    built = build_graphs(structures, origin.target, graphs, context)
+    resolved = resolve_source(source, target, materials_project)
+    downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
+    structures = validate(downloaded, resolved.target, checks, context)
+    built = build_graphs(structures, resolved.target, graphs, context)
     trained = train_model(built, model, train.without_placement, split, context)
     evaluated = evaluate(trained, downloaded, context)
     compared = compare(trained, reference_model(downloaded, trained, context), promotion, context)

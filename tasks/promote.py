@@ -16,7 +16,7 @@ from tasks.report import run_name
 
 
 def card_key(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Of the run's origin, what its card contains."""
+    """Of the run's resolved, what its card contains."""
     downloaded, trained = arguments["downloaded"], arguments["trained"]
     source, note = downloaded.parameters["source"], downloaded.facts["note"]
     return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key}

@@ -66,7 +66,7 @@ def report(  # noqa: PLR0913  a page tells of all steps before it
 
 
 def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact) -> dict[str, Any]:
-    """What the page says about the run besides its tables: origin, counts, configuration, cost."""
+    """What the page says about the run besides its tables: resolved, counts, configuration, cost."""
     checked, built, training = structures.facts, graphs.facts, trained.facts
     target, parameters = structures.parameters["target"], trained.parameters
     return {

@@ -7,20 +7,20 @@ from prefect import get_run_logger, task
 from prefect.tasks import exponential_backoff
 
 from crystals.config import MaterialsProjectQuery
-from crystals.sources.opening import Origin, check_source
+from crystals.sources.registry import ResolvedSource, check_source
 from tasks.caching import is_retryable
 from tasks.programs import Program, run_program
 from tasks.progress import line_handler
 from tasks.secrets import materials_project_key
 
 
-def resolve_source(source: str, target: str | None, query: MaterialsProjectQuery) -> Origin:
+def resolve_source(source: str, target: str | None, query: MaterialsProjectQuery) -> ResolvedSource:
     """Source, target, and a digest of what the source holds now; a database is asked for it in its own task run."""
-    origin = check_source(source, target, query)
-    if origin.query is None:
-        return origin
-    found = database_version(origin.query)
-    return origin._replace(contents=found["contents"], version=found["version"])
+    resolved = check_source(source, target, query)
+    if resolved.query is None:
+        return resolved
+    found = database_version(resolved.query)
+    return resolved._replace(contents=found["contents"], version=found["version"])
 
 
 @task(
@@ -33,7 +33,9 @@ def resolve_source(source: str, target: str | None, query: MaterialsProjectQuery
 )
 def database_version(query: MaterialsProjectQuery) -> dict[str, str]:
     """The `version` of the Materials Project's database now, and `contents`: a digest of it and of the query."""
-    program = Program(module="crystals.materials_project.look", spec={"query": query}, secrets=materials_project_key())
+    program = Program(
+        module="crystals.materials_project.database_version", spec={"query": query}, secrets=materials_project_key()
+    )
     with tempfile.TemporaryDirectory() as folder:
         found = run_program(program, Path(folder), line_handler("database-version"))
     get_run_logger().info("Materials Project: database version %s", found["version"])

@@ -1,4 +1,4 @@
-"""The Materials Project's own client, with patience: requests are tried again, and what is wrong is said in one line.
+"""The Materials Project's own client, with retries: requests are tried again, and errors are one line.
 
 The client raises `MPRestError` with the server's text for whatever happens, tries three times within a second, and
 leaves a body that was cut, or is no JSON, to whoever called. So it is given a session of ours, as its constructor
@@ -35,7 +35,7 @@ WORTH_ANOTHER_TRY = frozenset({408, 429, 500, 502, 503, 504})
 T = TypeVar("T")
 
 
-class Patience(BaseModel):
+class RetryPolicy(BaseModel):
     """How long to wait for an answer, and between tries (s). Can change no byte of what comes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class Patience(BaseModel):
     pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """The request may succeed if it is made again; not before `wait` seconds have passed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -52,53 +52,55 @@ class Again(Exception):
         self.wait = wait
 
 
-def patiently(call: Callable[[], T], patience: Patience) -> T:
-    """What `call` returns, as soon as it does not raise Again. Raises WorldError when patience is at its end."""
-    for pause in patience.pauses:
+def with_retries(call: Callable[[], T], retry: RetryPolicy) -> T:
+    """What `call` returns as soon as it does not raise RetryableError. Raises WorldError after the last try."""
+    for pause in retry.pauses:
         try:
             return call()
-        except Again as again:
+        except RetryableError as again:
             wait = max(pause, again.wait)
             log.warning("Materials Project: %s; again in %.3g s", again, wait)
             time.sleep(wait)
     try:
         return call()
-    except Again as again:
-        tries = len(patience.pauses) + 1
+    except RetryableError as again:
+        tries = len(retry.pauses) + 1
         raise WorldError(f"Materials Project: {again} ({tries} tries); what came is kept, start again later") from None
 
 
-class PatientSession(Session):
+class RetryingSession(Session):
     """The session that the client makes its requests with. It counts the documents that come."""
 
-    def __init__(self, key: str, patience: Patience) -> None:
+    def __init__(self, key: str, retry: RetryPolicy) -> None:
         super().__init__()
         self.headers["x-api-key"] = key
         self.mount("http://", HTTPAdapter(max_retries=0))
         self.mount("https://", HTTPAdapter(max_retries=0))
-        self._patience = patience
+        self._retry = retry
         self._taken = False  # whether the service has taken the key before
         self.announced = 0  # documents that fit the last query, as the server counts them
 
     def get(self, url: str | bytes, params: Any = None, **options: Any) -> Response:
         """A whole answer of JSON, or one that it does not help to ask for again."""
-        options |= {"params": params, "timeout": self._patience.timeout}
-        return patiently(lambda: self._asked(url, options), self._patience)
+        options |= {"params": params, "timeout": self._retry.timeout}
+        return with_retries(lambda: self._asked(url, options), self._retry)
 
     def _asked(self, url: str | bytes, options: dict[str, Any]) -> Response:
         try:
             answer = super().get(url, **options)
         except RequestException as error:
-            raise Again(reason_of(error)) from None
+            raise RetryableError(reason_of(error)) from None
         if answer.status_code in KEY_REFUSED and self._taken:
-            raise Again(f"the server answered {answer.status_code} to a key that it has taken before")
+            raise RetryableError(f"the server answered {answer.status_code} to a key that it has taken before")
         if answer.status_code in KEY_REFUSED:
             raise InputError(
                 f"Materials Project refused the API key ({answer.status_code}); see MP_API_KEY, "
                 "a valid one is at https://next-gen.materialsproject.org/api"
             )
         if answer.status_code in WORTH_ANOTHER_TRY:
-            raise Again(f"the server answered {answer.status_code} {answer.reason or ''}".strip(), wait_of(answer))
+            raise RetryableError(
+                f"the server answered {answer.status_code} {answer.reason or ''}".strip(), wait_of(answer)
+            )
         if answer.status_code == 200:
             self._count(answer)
         return answer
@@ -108,9 +110,9 @@ class PatientSession(Session):
             self.announced = from_json(answer.content)["meta"]["total_doc"]
             self._taken = True
         except ValueError:
-            raise Again(f"an answer of {len(answer.content):,} bytes is no JSON") from None
+            raise RetryableError(f"an answer of {len(answer.content):,} bytes is no JSON") from None
         except (KeyError, TypeError):
-            raise Again("an answer has no meta.total_doc") from None
+            raise RetryableError("an answer has no meta.total_doc") from None
 
 
 def wait_of(answer: Response) -> float:
@@ -133,12 +135,12 @@ def reason_of(error: BaseException) -> str:
 
 
 class Service:
-    """The client and its session, once the service's heartbeat was heard. Raises WorldError if there is none."""
+    """The client and its session, once the service's heartbeat has answered. Raises WorldError if there is none."""
 
-    def __init__(self, key: str, patience: Patience) -> None:
-        self._patience, self._session = patience, PatientSession(key, patience)
-        self.client = heard(
-            lambda: MPRester(key, session=self._session, use_document_model=False, mute_progress_bars=True), patience
+    def __init__(self, key: str, retry: RetryPolicy) -> None:
+        self._retry, self._session = retry, RetryingSession(key, retry)
+        self.client = call_heartbeat(
+            lambda: MPRester(key, session=self._session, use_document_model=False, mute_progress_bars=True), retry
         )
         self.version = str(self.client.db_version)
         if not self.version:
@@ -147,7 +149,7 @@ class Service:
     def version_now(self) -> str:
         """The database version that the service has now; `version` is the one that it had first."""
         self.client._get_heartbeat_info.cache_clear()  # the client has no other way to ask again
-        return str(heard(lambda: self.client._get_heartbeat_info(self.client.endpoint), self._patience)[0])
+        return str(call_heartbeat(lambda: self.client._get_heartbeat_info(self.client.endpoint), self._retry)[0])
 
     def search(self, rester: Any, fields: Sequence[str], **arguments: Any) -> list[dict[str, Any]]:
         """What the rester's `search` finds. Raises InputError where the service does not take the question.
@@ -175,22 +177,22 @@ def model_of_names(names: tuple[str, ...]) -> type[BaseModel]:
     return create_model("Fields", **dict.fromkeys(names, (Any, None)))  # type: ignore[call-overload, no-any-return]
 
 
-def heard(ask: Callable[[], T], patience: Patience) -> T:
+def call_heartbeat(ask: Callable[[], T], retry: RetryPolicy) -> T:
     """What `ask` returns, which listens to the service's heartbeat with requests that are not the session's."""
 
     def listen() -> T:
         try:
-            with _no_longer_than(patience.timeout):
+            with _no_longer_than(retry.timeout):
                 return ask()
         except MPRestError as error:
             raise InputError(f"Materials Project: {shortened(error)}") from None
         except (RequestException, TimeoutError) as error:
-            raise Again(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {reason_of(error)}") from None
+            raise RetryableError(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {reason_of(error)}") from None
         except (ValueError, KeyError, TypeError) as error:
             what = f"the answer is not what the client expects ({type(error).__name__})"
-            raise Again(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {what}") from None
+            raise RetryableError(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {what}") from None
 
-    return patiently(listen, patience)
+    return with_retries(listen, retry)
 
 
 def key_from_environment() -> str:
@@ -223,7 +225,7 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
-def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """`items` in pieces of at most `size`, in order."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -46,7 +46,7 @@ def unwanted(document: dict[str, Any], *, non_commercial: bool) -> str | None:
 
 def row_of(document: dict[str, Any], functional: str | None) -> Row:
     """The row of a raw document. One that the client's model refuses becomes a row with the fault in it."""
-    known: dict[str, Any] = {**marks_of(document), schemas.FUNCTIONAL: functional}
+    known: dict[str, Any] = {**stamp_and_labels(document), schemas.FUNCTIONAL: functional}
     try:
         asked: Any = asked_model().model_validate(document)
     except ValidationError as error:
@@ -57,7 +57,7 @@ def row_of(document: dict[str, Any], functional: str | None) -> Row:
     return Row(str(document["material_id"]), known, lambda: _crystal_of(asked))
 
 
-def marks_of(document: dict[str, Any]) -> dict[str, Any]:
+def stamp_and_labels(document: dict[str, Any]) -> dict[str, Any]:
     """`last_updated` as text, as the server writes it, and LABELS; None for what is no number."""
     stamp = document.get("last_updated")
     text = stamp if stamp is None or isinstance(stamp, str) else json.dumps(stamp, sort_keys=True)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mp_api.client.core.settings import DEFAULT_THERMOTYPE
 
 from crystals.config import MaterialsProjectQuery
-from crystals.materials_project.client import Patience, Service, in_chunks, key_from_environment
+from crystals.materials_project.client import RetryPolicy, Service, chunked, key_from_environment
 from crystals.materials_project.documents import FIELDS, rows_of, unwanted
 from crystals.materials_project.listing import IDS_A_REQUEST, PAGE, Changes, listing
 from crystals.materials_project.targets import TARGETS
@@ -40,20 +40,20 @@ class DatabaseSpec(Spec):
     version: str
     before: Path | None = None
     before_query: MaterialsProjectQuery | None = None
-    patience: Patience = Patience()
+    retry: RetryPolicy = RetryPolicy()
 
 
 def build(spec: DatabaseSpec) -> Facts:
     """Write structures.parquet, sorted by material_id."""
     began = time.perf_counter()
-    service = Service(key_from_environment(), spec.patience)
+    service = Service(key_from_environment(), spec.retry)
     _same_version(spec.version, service.version)
     changes = Changes(_listed(service, spec), spec.before, same_query=spec.query == spec.before_query)
     counts = {name: getattr(changes, name) for name in ("new", "changed", "removed", "unreadable")}
     counts |= {"unchanged": len(changes.unchanged), "fetched": len(changes.to_fetch)}
-    told = "{new:,} new, {changed:,} changed, {removed:,} removed, {unchanged:,} unchanged; {fetched:,} to fetch"
+    message = "{new:,} new, {changed:,} changed, {removed:,} removed, {unchanged:,} unchanged; {fetched:,} to fetch"
     again = ", {unreadable:,} of them because they could not be read before" if changes.unreadable else ""
-    log.info("Materials Project %s: %s", spec.version, (told + again).format(**counts))
+    log.info("Materials Project %s: %s", spec.version, (message + again).format(**counts))
     chunks = Chunks(service, spec, changes.to_fetch)
     chunks.fetch()
     _same_version(spec.version, service.version_now())
@@ -96,7 +96,7 @@ class Chunks:
         stamped = (wanted[name].to_pylist() for name in (schemas.MATERIAL_ID, schemas.LAST_UPDATED))
         self._asked = {
             spec.scratch / f"chunk-{digest_of(chunk)[:16]}.parquet": [name for name, _ in chunk]
-            for chunk in in_chunks(list(zip(*stamped, strict=True)), IDS_A_REQUEST)
+            for chunk in chunked(list(zip(*stamped, strict=True)), IDS_A_REQUEST)
         }
         self._functional_known = True
 
@@ -163,11 +163,11 @@ class Chunks:
 def _merge(spec: DatabaseSpec, changes: Changes, chunks: list[Path]) -> tuple[int, int]:
     """Write structures.parquet from what is unchanged and the chunks; how many rows it has, and unreadable ones."""
     schema = schemas.database(list(TARGETS))
-    fresh = InOrder((pq.read_table(path) for path in chunks), schema)
-    old = InOrder(_unchanged_rows(spec.before, changes.unchanged), schema)
+    fresh = SortedStream((pq.read_table(path) for path in chunks), schema)
+    old = SortedStream(_unchanged_rows(spec.before, changes.unchanged), schema)
     rows = unreadable = 0
     with pq.ParquetWriter(spec.output / STRUCTURES, schema, compression="zstd") as writer:
-        for names in in_chunks(changes.names, PAGE):
+        for names in chunked(changes.names, PAGE):
             table = pa.concat_tables(stream.up_to(names[-1].as_py()) for stream in (fresh, old))
             writer.write_table(table.sort_by(schemas.MATERIAL_ID))
             rows += len(table)
@@ -184,7 +184,7 @@ def _unchanged_rows(before: Path | None, unchanged: pa.Array) -> Iterator[pa.Tab
             yield table.filter(pc.is_in(table[schemas.MATERIAL_ID], unchanged))
 
 
-class InOrder:
+class SortedStream:
     """Tables whose rows are sorted by material_id over all of them, read as far as asked for."""
 
     def __init__(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:

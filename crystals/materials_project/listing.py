@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crystals.config import MaterialsProjectQuery
-from crystals.materials_project.client import Service, in_chunks
-from crystals.materials_project.documents import LABELS, marks_of, unwanted
+from crystals.materials_project.client import Service, chunked
+from crystals.materials_project.documents import LABELS, stamp_and_labels, unwanted
 from storage import schemas
 from storage.errors import InputError, WorldError
 
@@ -52,7 +52,7 @@ def listing(service: Service, query: MaterialsProjectQuery, ids: list[str] | Non
             name = document.get("material_id")
             if not isinstance(name, str) or name in found:
                 raise WorldError(f"Materials Project: a document came twice, or without an id: material_id {name}")
-            found[name] = tuple(marks_of(document).values())
+            found[name] = tuple(stamp_and_labels(document).values())
         if query.limit is not None and len(found) >= query.limit:
             break
     if not found:
@@ -83,7 +83,7 @@ def _questions(
         if ids is None:
             yield chosen
         else:
-            for chunk in in_chunks(ids, IDS_A_REQUEST):
+            for chunk in chunked(ids, IDS_A_REQUEST):
                 yield {**chosen, "material_ids": chunk}
 
 

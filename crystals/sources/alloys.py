@@ -31,7 +31,7 @@ class Alloys:
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The structures table."""
-        from crystals.alloying import alloys  # loads ASE, which the check of a target does not need
+        from crystals.alloy_generation import alloys  # loads ASE, which the check of a target does not need
         from crystals.sources.batches import batches_of
 
         return batches_of(alloys(COUNT, SEED), schema)

@@ -20,10 +20,10 @@ SPLITS |= {"validation": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Row:
-    """One row as a source gives it: what it is called, what is known of it, and how to read its crystal."""
+    """One row of a source: its id, its other columns by name, and a function that reads its crystal."""
 
     material_id: str
-    known: Mapping[str, Any]
+    values: Mapping[str, Any]
     read: Callable[[], Crystal]
 
 
@@ -49,15 +49,15 @@ def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
         "formula": [_formula(row, crystal) for row, crystal in zip(rows, crystals, strict=True)],
         "fault_rule": [rule for rule, _ in faults],
         "fault_message": [message for _, message in faults],
-        "spacegroup_number": [_spacegroup(row.known.get("spacegroup_number")) for row in rows],
+        "spacegroup_number": [_spacegroup(row.values.get("spacegroup_number")) for row in rows],
         **_crystal_columns(crystals),
     }
     splits = schemas.split_columns(schema.names)
-    columns |= {name: [_split(row.known.get(name)) for row in rows] for name in splits}
+    columns |= {name: [_split(row.values.get(name)) for row in rows] for name in splits}
     for field in schema:
         if field.name not in columns:
-            told = [row.known.get(field.name) for row in rows]
-            columns[field.name] = told if pa.types.is_string(field.type) else [_value(value) for value in told]
+            values = [row.values.get(field.name) for row in rows]
+            columns[field.name] = values if pa.types.is_string(field.type) else [_value(value) for value in values]
     arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -76,7 +76,7 @@ def _crystal_columns(crystals: list[Crystal | None]) -> dict[str, pa.Array]:
 
 
 def _formula(row: Row, crystal: Crystal | None) -> str:
-    return str(row.known.get("formula") or "") if crystal is None else reduced_formula(crystal.atomic_numbers)
+    return str(row.values.get("formula") or "") if crystal is None else reduced_formula(crystal.atomic_numbers)
 
 
 def _value(value: Any) -> float | None:

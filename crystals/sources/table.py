@@ -71,16 +71,16 @@ class Table:
         return batches_of(itertools.starmap(row_of, enumerate(rows_of(self._path), start=1)), schema)
 
 
-def row_of(number: int, known: Mapping[str, Any]) -> Row:
+def row_of(number: int, values: Mapping[str, Any]) -> Row:
     """The row of a table, by its number from 1 where it has no material_id."""
     from crystals.sources.batches import Row
     from crystals.sources.reading import Unreadable, crystal_of
 
     def read() -> Any:
-        if BROKEN_LINE in known:
-            raise Unreadable("unreadable", known[BROKEN_LINE])
-        return crystal_of(known)
+        if BROKEN_LINE in values:
+            raise Unreadable("unreadable", values[BROKEN_LINE])
+        return crystal_of(values)
 
-    name = known.get(MATERIAL_ID)
+    name = values.get(MATERIAL_ID)
     text = f"row-{number:07}" if name is None or name == "" else str(name)
-    return Row(text.encode("utf-8", "replace").decode(), known, read)
+    return Row(text.encode("utf-8", "replace").decode(), values, read)

@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 from crystals import download
 from crystals.config import MaterialsProjectQuery
 from crystals.sources.materials_project import MaterialsProject
-from crystals.sources.opening import SOURCES, check_source, opened
+from crystals.sources.registry import SOURCES, check_source, open_source
 from storage.errors import InputError
 from storage.schemas import structures
 
@@ -29,7 +29,7 @@ ARRAYS = {
 
 def read(path) -> list[dict]:
     """The rows of the structures table that a source gives."""
-    source = opened(str(path))
+    source = open_source(str(path))
     schema = structures(source.targets(), source.splits())
     return [row for batch in source.batches(schema) for row in batch.to_pylist()]
 
@@ -157,7 +157,7 @@ def test_a_target_whose_first_values_are_missing_is_found(tmp_path):
     path = tmp_path / "t.jsonl"
     rows = [{"gap": None if n < 300 else 1.0, "note": "none", **ARRAYS} for n in range(302)]
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert opened(str(path)).targets() == ["gap"]
+    assert open_source(str(path)).targets() == ["gap"]
 
 
 def test_nan_as_python_writes_it_is_a_value_that_is_not_finite(tmp_path):
@@ -182,7 +182,7 @@ def test_published_splits_speak_one_language(tmp_path):
     found = read(path)
     assert [row["split"] for row in found] == ["train", "validation", "test", None]
     assert [row["test_fold"] for row in found] == ["0", "1", "2", "3"]
-    assert opened(str(path)).targets() == ["gap"]
+    assert open_source(str(path)).targets() == ["gap"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -191,7 +191,7 @@ def test_a_source_by_name_gives_the_same_bytes_twice(tmp_path, name, monkeypatch
     made = []
     for attempt in ("one", "two"):
         (tmp_path / attempt).mkdir()
-        contents = opened(name).contents()
+        contents = open_source(name).contents()
         spec = download.DownloadSpec(output=tmp_path / attempt, scratch=tmp_path, source=name, contents=contents)
         facts = download.build(spec)
         assert facts["note"]
@@ -208,11 +208,11 @@ def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path):
 
 def test_alloys_of_one_element_in_its_own_crystal_have_no_formation_energy():
     """The reference is the relaxed fcc element: strained and displaced ones lie above it, never below."""
-    from crystals.alloying import alloys
+    from crystals.alloy_generation import alloys
 
     pure = [row for row in alloys(25, 3) if len(set(row.read().atomic_numbers.tolist())) == 1]
     assert len(pure) >= 4
-    assert all(row.known["formation_energy_per_atom"] > -1e-6 for row in pure)
+    assert all(row.values["formation_energy_per_atom"] > -1e-6 for row in pure)
 
 
 @pytest.mark.parametrize(

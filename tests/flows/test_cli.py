@@ -28,7 +28,7 @@ def python(code: str) -> str:
         "from flows.show import shown",
         "from tasks.prediction import predict",
         "from flows.config import RetrainConfig; RetrainConfig.model_json_schema()",
-        "from crystals.sources.opening import check_source; check_source('alloys', None)",
+        "from crystals.sources.registry import check_source; check_source('alloys', None)",
         "from crystals.sources.materials_project import MaterialsProject",
     ],
 )

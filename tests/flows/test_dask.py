@@ -22,10 +22,10 @@ from tasks.validate import validate
 @flow(name="graphs", task_runner=runner())
 def to_graphs(source, store):
     context = RunContext(store=store)
-    origin = look(source, None, MaterialsProjectQuery())
-    downloaded = download(origin.source, origin.contents, None, None, context)
-    structures = validate(downloaded, origin.target, ChecksConfig(), context)
-    return graphs(structures, origin.target, GraphConfig(), context)
+    resolved = look(source, None, MaterialsProjectQuery())
+    downloaded = download(resolved.source, resolved.contents, None, None, context)
+    structures = validate(downloaded, resolved.target, ChecksConfig(), context)
+    return graphs(structures, resolved.target, GraphConfig(), context)
 
 if __name__ == "__main__":
     print(to_graphs(*sys.argv[1:]).facts["rows"])

@@ -49,7 +49,7 @@ def collection(materials_project, generated) -> list[Any]:
 def spec(materials_project, monkeypatch, tmp_path) -> Callable[..., Any]:
     """A spec of the program; without `folder`, in folders of its own."""
     monkeypatch.setenv("MP_API_KEY", materials_project.key)
-    from crystals.materials_project.client import Patience
+    from crystals.materials_project.client import RetryPolicy
     from crystals.materials_project.download import DatabaseSpec
 
     numbers = itertools.count()
@@ -59,8 +59,8 @@ def spec(materials_project, monkeypatch, tmp_path) -> Callable[..., Any]:
         for name in ("output", "scratch"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         query = MaterialsProjectQuery(**told.pop("query", {}))
-        patience = Patience(timeout=1.5, pauses=(0.01, 0.01, 0.01))
-        known = {"version": materials_project.version, "patience": patience, **told}
+        retry = RetryPolicy(timeout=1.5, pauses=(0.01, 0.01, 0.01))
+        known = {"version": materials_project.version, "retry": retry, **told}
         return DatabaseSpec(output=folder / "output", scratch=folder / "scratch", query=query, **known)
 
     return make

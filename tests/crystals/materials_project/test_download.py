@@ -247,15 +247,15 @@ def test_a_wider_query_fetches_what_the_narrower_one_does_not_have(run, spec, ma
 
 
 def test_rows_in_are_rows_out_whatever_the_size_of_the_pieces():
-    """InOrder gives every row once, in order, wherever tables begin and whatever is asked for."""
+    """SortedStream gives every row once, in order, wherever tables begin and whatever is asked for."""
     import pyarrow as pa
 
-    from crystals.materials_project.download import InOrder
+    from crystals.materials_project.download import SortedStream
 
     names = [f"mp-{n:04}" for n in range(60)]
     for piece, step in itertools.product((1, 7, 25, 60), (1, 9, 60)):
         tables = [pa.table({schemas.MATERIAL_ID: names[n : n + piece]}) for n in range(0, 60, piece)]
-        rows = InOrder(tables, tables[0].schema)
+        rows = SortedStream(tables, tables[0].schema)
         given = []
         for upper in [*names[step - 1 :: step], names[-1]]:
             part = rows.up_to(upper)

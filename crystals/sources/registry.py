@@ -1,4 +1,4 @@
-"""From the word that a user gives as source to the source it names. Loads neither numpy nor pymatgen by itself."""
+"""The sources by name, and the one that a user means. Loads neither numpy nor pymatgen by itself."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,10 +38,10 @@ class Source(Protocol):
 SOURCES: dict[str, Callable[[], Source]] = {"alloys": Alloys}  # by name; everything else is a path
 
 
-class Origin(NamedTuple):
-    """A source that has been looked at: it is there, it has the target, and this is the digest of what it holds.
+class ResolvedSource(NamedTuple):
+    """A source that exists and has the target; `contents` is the digest of what it holds.
 
-    What a service holds is not known before it is asked `query`: `contents` and `version` are None until then.
+    What a database holds is known when it has been asked: until then `contents` and `version` are None.
     """
 
     source: str
@@ -51,7 +51,7 @@ class Origin(NamedTuple):
     version: str | None = None
 
 
-def opened(source: str) -> Source:
+def open_source(source: str) -> Source:
     """The source of that name or path. Raises InputError if there is none."""
     if source in SOURCES:
         return SOURCES[source]()
@@ -67,18 +67,20 @@ def opened(source: str) -> Source:
     return Table(path)
 
 
-def check_source(source: str, target: str | None, query: MaterialsProjectQuery = MaterialsProjectQuery()) -> Origin:
+def check_source(
+    source: str, target: str | None, query: MaterialsProjectQuery = MaterialsProjectQuery()
+) -> ResolvedSource:
     """What a run needs to know before its first step. Raises InputError if the source cannot be what it needs.
 
     Asks no service anything: a query of one is checked as far as it can be without.
     """
     if source == MATERIALS_PROJECT:
         MaterialsProject(query).check()
-        return Origin(source, target_of(source, target), None, query)
+        return ResolvedSource(source, target_of(source, target), None, query)
     if query != MaterialsProjectQuery():
         raise InputError(f"materials_project.*: is for --source {MATERIALS_PROJECT}, this is {source}")
     name = source if source in SOURCES else str(Path(source).absolute())
-    return Origin(name, target_of(source, target), opened(source).contents())
+    return ResolvedSource(name, target_of(source, target), open_source(source).contents())
 
 
 def target_of(source: str, target: str | None) -> str:
@@ -86,7 +88,7 @@ def target_of(source: str, target: str | None) -> str:
     if source == MATERIALS_PROJECT:
         known = MaterialsProject(MaterialsProjectQuery()).targets()
         return _chosen(source, target or known[0], known)
-    return _chosen(source, target, opened(source).targets())
+    return _chosen(source, target, open_source(source).targets())
 
 
 def _chosen(source: str, target: str | None, targets: list[str]) -> str:

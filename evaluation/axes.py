@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.wording import signed, superscript
+from evaluation.formatting import signed, superscript
 
 WIDTH = 360
 RIGHT, TOP, BOTTOM = 12, 10, 36
@@ -92,7 +92,7 @@ def logarithmic(values: Iterable[float], label: str) -> Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """One SVG path; `style` is a class of the style sheet, `tip` is told under the pointer."""
+    """One SVG path; `style` is a class of the style sheet, `tip` is shown under the pointer."""
 
     d: str
     style: str
@@ -101,11 +101,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Marks in a frame of two axes. `told` is what the picture says, for who cannot see it."""
+    """Marks in a frame of two axes. `alt_text` describes the picture for readers who cannot see it."""
 
     x: Axis
     y: Axis
-    told: str
+    alt_text: str
     height: int = 260
     marks: list[Mark] = field(default_factory=list)
     points: bool = False  # the script names the material under the pointer

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evaluation.config import PromotionConfig
 from evaluation.elements import SYMBOLS
-from evaluation.wording import signed_share
+from evaluation.formatting import signed_share
 from storage.program import Facts, Spec, main
 from storage.schemas import MATERIAL_ID
 
@@ -72,7 +72,7 @@ def compared(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) 
     own, other = (np.abs(both[name].to_numpy() - target) for name in ("predicted", "predicted_champion"))
     scale = float(other.mean()) or 1.0
     tail = (1 - config.confidence) / 2
-    low, high = np.quantile(drawn_means(own - other, config.draws), [tail, 1 - tail])
+    low, high = np.quantile(bootstrap_means(own - other, config.draws), [tail, 1 - tail])
     return known | {
         "challenger_mae": float(own.mean()),
         "champion_mae": float(other.mean()),
@@ -82,7 +82,7 @@ def compared(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) 
     }
 
 
-def drawn_means(values: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
+def bootstrap_means(values: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
     """(draws,) means of as many values, drawn with replacement; the same in every run."""
     chance = np.random.default_rng(0)
     sizes = [min(CHUNK, draws - start) for start in range(0, draws, CHUNK)]
@@ -92,17 +92,17 @@ def drawn_means(values: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
 def decided(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
     """Promoted when the interval's upper end is within the margin: not worse by more than that, with confidence."""
     if errors["common"] < config.least_common:
-        told = (
+        reason = (
             f"{errors['common']:,} test materials in common, fewer than promotion.least_common={config.least_common:,}"
         )
-        return {"promoted": False, "reason": told}
+        return {"promoted": False, "reason": reason}
     within = errors["worse_high"] <= config.margin
     middle, low, high = (signed_share(errors[name]) for name in ("worse", "worse_low", "worse_high"))
     materials = f"{errors['common']:,} common test materials"
-    told = f"its MAE differs from the champion's by {middle} ({low} to {high}) on {materials}"
+    reason = f"its MAE differs from the champion's by {middle} ({low} to {high}) on {materials}"
     return {
         "promoted": within,
-        "reason": f"{told}; allowed is an upper end of {signed_share(config.margin)} (promotion.margin)",
+        "reason": f"{reason}; allowed is an upper end of {signed_share(config.margin)} (promotion.margin)",
     }
 
 

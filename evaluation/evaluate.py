@@ -49,8 +49,8 @@ def build(spec: EvaluateSpec) -> Facts:
     write_table(worst(table), spec.output / "worst.parquet")
     test = found["test"]
     log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
-    told = {name if name.startswith("baseline_") else f"test_{name}": value for name, value in test.items()}
-    return {"unit": spec.unit, "metric": found["metric"], **told}
+    reported = {name if name.startswith("baseline_") else f"test_{name}": value for name, value in test.items()}
+    return {"unit": spec.unit, "metric": found["metric"], **reported}
 
 
 def _refuse_divergence(table: pa.Table) -> None:
@@ -100,13 +100,13 @@ def gate_summary(path: Path) -> list[dict[str, float]]:
     """A layer's mean gate over all its edges, and the least and greatest mean of any distance bin with edges."""
     table = pq.read_table(path)
     layer, gate, edges = (_column(table, name) for name in ("layer", "mean_gate", "edges"))
-    told = []
+    summary = []
     for number in np.unique(layer[edges > 0]):
         rows = (layer == number) & (edges > 0)
         mean = float(np.average(gate[rows], weights=edges[rows]))
         lowest, highest = float(gate[rows].min()), float(gate[rows].max())
-        told.append({"layer": int(number), "mean": mean, "lowest": lowest, "highest": highest})
-    return told
+        summary.append({"layer": int(number), "mean": mean, "lowest": lowest, "highest": highest})
+    return summary
 
 
 def errors_by_group(table: pa.Table, task: str) -> pa.Table:
@@ -124,12 +124,12 @@ def errors_by_group(table: pa.Table, task: str) -> pa.Table:
     system = np.array([crystal_system(n) if n else "" for n in test["spacegroup_number"].to_pylist()], dtype=object)
     rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
     rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
-    told = [
+    groups = [
         {"kind": kind, "key": key, "count": len(part), "mae": float(part.mean())}
         for kind, key, part in rows
         if len(part)
     ]
-    return pa.Table.from_pylist(told, ERRORS)
+    return pa.Table.from_pylist(groups, ERRORS)
 
 
 def worst(table: pa.Table) -> pa.Table:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from evaluation.axes import Axis, Chart, Figure, Mark, logarithmic, round_step, upward
 from evaluation.elements import SYMBOLS, place
+from evaluation.formatting import Scale, counted, share, significant
 from evaluation.metrics import reliability, roc_curve
-from evaluation.wording import Scale, counted, share, significant
 
 BINS = 41
 FEW = 5  # groups with fewer test rows are marked: their mean says little

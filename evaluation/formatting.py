@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them."""
+"""Formats numbers and names for readers."""
 
 import math
 import re
@@ -89,7 +89,7 @@ def duration(seconds: float) -> str:
 
 
 def named(target: str) -> str:
-    """`formation_energy_per_atom_ev` as "formation energy": the unit is told beside it."""
+    """`formation_energy_per_atom_ev` as "formation energy": the unit is shown beside it."""
     ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")
     return target[: len(target) - len(ending)].replace("_", " ").strip() or target
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluation import figures, wording
+from evaluation import figures, formatting
 from evaluation.metrics import SPLITS
 from evaluation.parity import named_points, parity_figure
 from evaluation.summary import summary
@@ -78,7 +78,7 @@ def build(spec: ReportSpec) -> Facts:
     page = rendered(view)
     (spec.output / "report.html").write_text(page, encoding="utf-8")
     (spec.output / "summary.md").write_text(summary(view), encoding="utf-8")
-    log.info("report.html: %s", wording.counted(len(page.encode()), "byte"))
+    log.info("report.html: %s", formatting.counted(len(page.encode()), "byte"))
     return {"bytes": len(page.encode()), "verdict": view["verdict"]}
 
 
@@ -90,15 +90,15 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
     predictions = _rows(spec.predictions, ["material_id", "formula", "split", "target", "predicted"])
     predictions = predictions[predictions["split"].isin(SPLITS)]
     yes_or_no = about.task == "classification"
-    scale = wording.error_scale(about.unit, metrics["test"].get("mae"))
+    scale = formatting.error_scale(about.unit, metrics["test"].get("mae"))
     by = None if yes_or_no else scale
     view = {
         "about": about,
         "metrics": metrics,
-        "name": wording.named(about.target),
+        "name": formatting.named(about.target),
         "scale": scale,
         "yes_or_no": yes_or_no,
-        "verdict": wording.verdict(metrics, scale),
+        "verdict": formatting.verdict(metrics, scale),
         "positive": _positive(about),
         "splits": [(name, metrics[name]) for name in SPLITS if metrics[name]["count"]],
         "elements": figures.group_rows(errors, "elements", by),
@@ -137,7 +137,7 @@ def _of_classes(predictions: pd.DataFrame, metrics: dict[str, Any]) -> dict[str,
     }
 
 
-def comparison_rows(path: Path | None, scale: wording.Scale, unit: str) -> dict[str, Any] | None:
+def comparison_rows(path: Path | None, scale: formatting.Scale, unit: str) -> dict[str, Any] | None:
     """The decision about the champion's place in words, and two tables of text: errors, and what is new in the data."""
     if path is None:
         return None
@@ -145,12 +145,12 @@ def comparison_rows(path: Path | None, scale: wording.Scale, unit: str) -> dict[
     errors, drift = found["errors"], found["drift"]
     shown: dict[str, Any] = {"promoted": found["promoted"], "reason": found["reason"], "errors": [], "drift": []}
     if errors and errors["common"]:
-        interval = " to ".join(wording.signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
+        interval = " to ".join(formatting.signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
         shown["errors"] = [
             ("Test materials in common", f"{errors['common']:,}"),
             ("MAE of the champion", scale.with_unit(errors["champion_mae"])),
             ("MAE of this model", scale.with_unit(errors["challenger_mae"])),
-            ("Difference", f"{wording.signed_share(errors['worse'])} ({interval})"),
+            ("Difference", f"{formatting.signed_share(errors['worse'])} ({interval})"),
         ]
     if drift:
         shown["drift"] = drift_rows(drift, unit)
@@ -160,8 +160,8 @@ def comparison_rows(path: Path | None, scale: wording.Scale, unit: str) -> dict[
 def drift_rows(drift: dict[str, Any], unit: str) -> list[tuple[str, str]]:
     """What the data has that the champion's had not."""
     elements = {name: ", ".join(drift[name]) or "none" for name in ("new_elements", "gone_elements")}
-    means = (f"{wording.significant(drift[n])} {unit}".strip() for n in ("champion_mean", "mean"))
-    spreads = (f"{wording.significant(drift[n])}" for n in ("champion_standard_deviation", "standard_deviation"))
+    means = (f"{formatting.significant(drift[n])} {unit}".strip() for n in ("champion_mean", "mean"))
+    spreads = (f"{formatting.significant(drift[n])}" for n in ("champion_standard_deviation", "standard_deviation"))
     return [
         ("Materials", f"{drift['champion_materials']:,} → {drift['materials']:,}"),
         ("New, gone", f"{drift['new']:,}, {drift['gone']:,}"),
@@ -169,7 +169,7 @@ def drift_rows(drift: dict[str, Any], unit: str) -> list[tuple[str, str]]:
         ("Elements gone", elements["gone_elements"]),
         ("Mean of the target", " → ".join(means)),
         ("Its standard deviation", " → ".join(spreads)),
-        ("Largest gap of its distributions", wording.share(drift["distance"])),
+        ("Largest gap of its distributions", formatting.share(drift["distance"])),
     ]
 
 
@@ -188,7 +188,7 @@ def published_rows(view: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["mae"])
 
 
-def _as_published(row: dict[str, Any], scale: wording.Scale) -> str:
+def _as_published(row: dict[str, Any], scale: formatting.Scale) -> str:
     """A published figure with the digits that were published: 22, not 22.0."""
     low, high = (f"{row[end] * scale.factor:.6g}" for end in ("mae", "mae_high"))
     return low if low == high else f"{low}–{high}"
@@ -238,13 +238,13 @@ def rendered(view: dict[str, Any]) -> str:
     )
     env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     env.filters |= {
-        "significant": wording.significant,
-        "share": wording.share,
-        "duration": wording.duration,
+        "significant": formatting.significant,
+        "share": formatting.share,
+        "duration": formatting.duration,
         "formula": subscripted,
-        "fixed": partial(wording.fixed, decimals=wording.decimals(row["error"] for row in view["worst"])),
+        "fixed": partial(formatting.fixed, decimals=formatting.decimals(row["error"] for row in view["worst"])),
     }
-    env.globals |= {"counted": wording.counted, "page_of": page_of}
+    env.globals |= {"counted": formatting.counted, "page_of": page_of}
     folder = Path(__file__).parent / "template"
     script = (folder / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

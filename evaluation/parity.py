@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evaluation.axes import Chart, Figure, Mark, spanning
+from evaluation.formatting import counted
 from evaluation.metrics import SPLITS
-from evaluation.wording import counted
 
 DENSITY_STEPS = 6
 HEXAGON = 4.0  # distance between centres, user units
@@ -25,8 +25,8 @@ def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str)
     axis = spanning(values, f"Reference {short}{tail}")
     test = predictions[predictions["split"] == "test"]
     rest = predictions[predictions["split"] != "test"]
-    told = f"Parity plot of {name}: {counted(len(test), 'test structure')} over the density of the others."
-    chart = Chart(axis, spanning(values, f"Predicted {short}{tail}"), told, height=340, points=True)
+    alt_text = f"Parity plot of {name}: {counted(len(test), 'test structure')} over the density of the others."
+    chart = Chart(axis, spanning(values, f"Predicted {short}{tail}"), alt_text, height=340, points=True)
     _draw_density(chart, rest)
     chart.line([axis.low, axis.high], [axis.low, axis.high], "diagonal")
     _draw_test(chart, test)

@@ -7,7 +7,7 @@ A data set is recognised by its file's stem. The figures are for reading beside 
 from pathlib import PurePath
 from typing import NamedTuple
 
-from evaluation.wording import factor_between
+from evaluation.formatting import factor_between
 
 
 class Published(NamedTuple):
@@ -20,7 +20,7 @@ class Published(NamedTuple):
     source: str
     protocol: str
 
-    def told(self, unit: str) -> dict[str, str | float]:
+    def as_record(self, unit: str) -> dict[str, str | float]:
         """The figure in the target's unit, as metrics.json keeps it."""
         factor = factor_between(self.unit, unit)
         return {
@@ -38,7 +38,7 @@ def published(source: str, target: str, unit: str) -> list[dict[str, str | float
     `source` is a name or path; its stem decides: mp2018.parquet, mp2018.json.gz and mp2018 are one.
     """
     stem = PurePath(source).name.split(".")[0]
-    return [figure.told(unit) for figure in FIGURES.get((stem, target), [])]
+    return [figure.as_record(unit) for figure in FIGURES.get((stem, target), [])]
 
 
 def _listed(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.wording import Scale, decimals, duration, fixed, share, significant
+from evaluation.formatting import Scale, decimals, duration, fixed, share, significant
 
 
 def summary(view: dict[str, Any]) -> str:

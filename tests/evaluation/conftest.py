@@ -31,7 +31,7 @@ def predictions(rows: int, seed: int = 0, **columns: Any) -> pa.Table:
     random = np.random.default_rng(seed)
     target = random.normal(-1, 1, rows)
     names = random.choice(list(FORMULAS), rows)
-    told = {
+    changes = {
         "material_id": [f"mp-{n}" for n in range(rows)],
         "formula": names,
         "split": random.choice(["train", "validation", "test"], rows, p=[0.8, 0.1, 0.1]),
@@ -40,7 +40,7 @@ def predictions(rows: int, seed: int = 0, **columns: Any) -> pa.Table:
         "atomic_numbers": [FORMULAS[name] for name in names],
         "spacegroup_number": random.integers(1, 231, rows),
     }
-    return pa.table(told | columns).cast(schemas.PREDICTIONS)
+    return pa.table(changes | columns).cast(schemas.PREDICTIONS)
 
 
 def gates() -> pa.Table:
@@ -55,11 +55,11 @@ def gates() -> pa.Table:
 def history(epochs: int = 30) -> pa.Table:
     epoch = np.arange(1, epochs + 1)
     falling = np.exp(-epoch / 10) + 0.05
-    told = {"epoch": epoch, "learning_rate": falling, "train_loss": falling, "validation_mae": falling}
-    return pa.table(told).cast(schemas.HISTORY)
+    changes = {"epoch": epoch, "learning_rate": falling, "train_loss": falling, "validation_mae": falling}
+    return pa.table(changes).cast(schemas.HISTORY)
 
 
-def about(**told: Any) -> dict[str, Any]:
+def about(**changes: Any) -> dict[str, Any]:
     return {
         "run": "made-up-1a2b3c4d",
         "source": "made-up.parquet",
@@ -85,7 +85,7 @@ def about(**told: Any) -> dict[str, Any]:
         "device": "cpu",
         "graph_edges": 1200,
         "atoms": 100,
-    } | told
+    } | changes
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
     """make_run(predictions table, gates=…, **about) evaluates the table and makes its report."""
 
     def make(
-        table: pa.Table, *, with_gates: bool = True, epochs: int = 30, comparison: Path | None = None, **told: Any
+        table: pa.Table, *, with_gates: bool = True, epochs: int = 30, comparison: Path | None = None, **changes: Any
     ) -> Run:
-        story = about(**told)
+        story = about(**changes)
         rejected = [{"material_id": EVIL[0], "rule": "volume", "message": f"300 Å³ per atom {EVIL[1]}"}]
         conflicts = [{"material_id": EVIL[1], "other_id": "mp-2", "value": -1.0, "other_value": -0.5}]
         tables = {

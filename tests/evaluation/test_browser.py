@@ -88,9 +88,9 @@ def test_the_material_under_the_pointer_is_named(make_run, table, evil_ids, open
         }"""
     )
     page.mouse.move(where[0] + 1, where[1] + 1)
-    told = page.locator("#tip").inner_text()
-    assert where[2] in told
-    assert "predicted" in told
+    found = page.locator("#tip").inner_text()
+    assert where[2] in found
+    assert "predicted" in found
     page.mouse.move(2, 2)
     assert page.locator("#tip").is_hidden()
     page.locator(".periodic [data-tip]").first.hover()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.comparison import CompareSpec, build, compared, decided, drawn_means, drift
+from evaluation.comparison import CompareSpec, bootstrap_means, build, compared, decided, drift
 from evaluation.config import PromotionConfig
 from storage import schemas
 
@@ -43,7 +43,7 @@ def test_the_difference_is_that_of_the_errors_on_common_test_rows(tables):
 def test_the_interval_is_that_of_normal_theory_where_that_holds():
     """The mean of n normal numbers has a standard error of σ/√n."""
     values = np.random.default_rng(3).normal(0.0, 2.0, 900)
-    low, high = np.quantile(drawn_means(values, 4000), [0.025, 0.975])
+    low, high = np.quantile(bootstrap_means(values, 4000), [0.025, 0.975])
     error = values.std() / 30
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)

@@ -42,12 +42,12 @@ def evaluated(tmp_path, table, task="regression", name="out"):
 
 def test_numbers_by_hand(tmp_path):
     out, facts = evaluated(tmp_path, hand_made())
-    told = json.loads((out / "metrics.json").read_text())
-    assert told["test"]["count"] == 3
-    assert told["test"]["mae"] == facts["test_mae"] == (0.5 + 1 + 0.25) / 3
-    assert told["test"]["baseline_mae"] == (3 + 2 + 4) / 3
-    assert told["validation"]["count"] == 0
-    assert (told["metric"], told["train"]["mae"]) == ("mae", 0)
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["test"]["count"] == 3
+    assert found["test"]["mae"] == facts["test_mae"] == (0.5 + 1 + 0.25) / 3
+    assert found["test"]["baseline_mae"] == (3 + 2 + 4) / 3
+    assert found["validation"]["count"] == 0
+    assert (found["metric"], found["train"]["mae"]) == ("mae", 0)
 
 
 def test_errors_by_group_by_hand(tmp_path):
@@ -86,14 +86,14 @@ def test_order_of_rows_does_not_change_a_byte(tmp_path, table):
 def test_a_classification_counts_wrong_classes(tmp_path):
     rows = hand_made().to_pandas().assign(target=[1.0, 0.0, 0.0, 1.0, 1.0], predicted=[0.7, 0.8, 0.1, 0.9, 0.1])
     out, _ = evaluated(tmp_path, pa.Table.from_pandas(rows).cast(schemas.PREDICTIONS), task="classification")
-    told = json.loads((out / "metrics.json").read_text())
-    assert (told["metric"], told["test"]["accuracy"]) == ("roc_auc", 2 / 3)
-    assert told["test"]["baseline_roc_auc"] == 0.5
+    found = json.loads((out / "metrics.json").read_text())
+    assert (found["metric"], found["test"]["accuracy"]) == ("roc_auc", 2 / 3)
+    assert found["test"]["baseline_roc_auc"] == 0.5
     errors = pq.read_table(out / "errors.parquet").to_pylist()
     assert {r["key"]: r["mae"] for r in errors if r["kind"] == "element"} == {"Na": 0, "Cl": 0, "Cu": 1}
 
 
-def test_a_diverged_training_is_told_in_one_line(tmp_path, table):
+def test_a_diverged_training_are_shown_in_one_line(tmp_path, table):
     with pytest.raises(InputError, match=r"10 of 10 predicted values are not finite.*learning_rate"):
         evaluated(tmp_path, table(10, predicted=[float("nan")] * 10))
 
@@ -102,8 +102,8 @@ def test_runs_as_a_program(tmp_path):
     schemas.write_table(hand_made(), tmp_path / "p.parquet")
     spec = {"predictions": "p.parquet", "history": "h.parquet", "target": "x", "unit": "", "task": "regression"}
     paths = {"output": str(tmp_path / "out"), "scratch": str(tmp_path / "scratch")}
-    told = {**spec, **paths, "predictions": str(tmp_path / "p.parquet"), "source": "mine"}
-    (tmp_path / "spec.json").write_text(json.dumps(told))
+    found = {**spec, **paths, "predictions": str(tmp_path / "p.parquet"), "source": "mine"}
+    (tmp_path / "spec.json").write_text(json.dumps(found))
     command = [sys.executable, "-m", "evaluation.evaluate", str(tmp_path / "spec.json")]
     subprocess.run(command, check=True, capture_output=True)
     assert json.loads((tmp_path / "scratch" / "facts.json").read_text())["test_count"] == 3

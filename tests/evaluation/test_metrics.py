@@ -5,8 +5,8 @@ import pytest
 
 from evaluation import metrics
 from evaluation.elements import SYMBOLS, crystal_system, place
+from evaluation.formatting import duration, error_scale, named, significant, verdict
 from evaluation.published import published
-from evaluation.wording import duration, error_scale, named, significant, verdict
 
 TARGET = np.array([1.0, 2.0, 3.0, 6.0])
 PREDICTED = np.array([2.0, 2.0, 1.0, 7.0])  # errors 1, 0, −2, 1
@@ -24,14 +24,14 @@ def test_r2_of_a_constant_target_is_undefined():
 
 
 def test_the_baseline_predicts_the_mean_of_the_training_rows():
-    told = metrics.regression(TARGET, PREDICTED, training_mean=2.0)
-    assert told["baseline_mae"] == (1 + 0 + 1 + 4) / 4
-    assert told["baseline_rmse"] == math.sqrt((1 + 0 + 1 + 16) / 4)
+    found = metrics.regression(TARGET, PREDICTED, training_mean=2.0)
+    assert found["baseline_mae"] == (1 + 0 + 1 + 4) / 4
+    assert found["baseline_rmse"] == math.sqrt((1 + 0 + 1 + 16) / 4)
 
 
 def test_a_split_without_rows_has_no_numbers():
-    told = metrics.regression(np.array([]), np.array([]), 1.0)
-    assert told == {"count": 0, "mae": None, "rmse": None, "r2": None, "baseline_mae": None, "baseline_rmse": None}
+    found = metrics.regression(np.array([]), np.array([]), 1.0)
+    assert found == {"count": 0, "mae": None, "rmse": None, "r2": None, "baseline_mae": None, "baseline_rmse": None}
 
 
 def test_roc_auc_by_hand():
@@ -51,11 +51,11 @@ def test_area_under_the_roc_curve_is_the_auc():
 
 def test_classification_by_hand():
     positive, probability = np.array([True, True, False, False, False]), np.array([0.9, 0.2, 0.6, 0.1, 0.5])
-    told = metrics.classification(positive, probability, training_share=0.3)
-    assert told["accuracy"] == 2 / 5
-    assert told["baseline_accuracy"] == 3 / 5
+    found = metrics.classification(positive, probability, training_share=0.3)
+    assert found["accuracy"] == 2 / 5
+    assert found["baseline_accuracy"] == 3 / 5
     cells = ("true_positive", "false_negative", "false_positive", "true_negative")
-    assert [told[cell] for cell in cells] == [1, 1, 2, 1]
+    assert [found[cell] for cell in cells] == [1, 1, 2, 1]
 
 
 def test_reliability_by_hand():
@@ -136,7 +136,7 @@ def test_three_significant_digits(value, text):
     assert significant(value) == text
 
 
-def test_small_electronvolts_are_told_in_milli():
+def test_small_electronvolts_are_shown_in_milli():
     assert error_scale("eV/atom", 0.031).with_unit(0.031) == "31.0 meV/atom"
     assert error_scale("eV/atom", 0.31).with_unit(0.31) == "0.310 eV/atom"
     assert error_scale("GPa", 0.01).with_unit(0.01) == "0.0100 GPa"
@@ -158,12 +158,12 @@ def test_names_and_durations():
     ],
 )
 def test_the_verdict(error, baseline, sentence):
-    told = {"task": "regression", "test": {"count": 300, "mae": error, "baseline_mae": baseline}}
-    assert verdict(told, error_scale("eV/atom", error)) == sentence
+    found = {"task": "regression", "test": {"count": 300, "mae": error, "baseline_mae": baseline}}
+    assert verdict(found, error_scale("eV/atom", error)) == sentence
 
 
 @pytest.mark.parametrize("source", ["nomad2018", "nomad2018.parquet", "data/nomad2018.json.gz"])
-def test_published_figures_are_told_in_the_unit_of_the_target(source):
+def test_published_figures_are_shown_in_the_unit_of_the_target(source):
     (winners,) = published(source, "formation_energy_ev_natom", "eV/cation")
     assert (winners["mae"], winners["mae_high"]) == pytest.approx((0.013, 0.015))
     assert "Sutton" in str(winners["source"])

@@ -118,8 +118,8 @@ def test_without_space_groups_there_is_no_panel_for_them(make_run, table):
 
 
 def test_published_figures_stand_beside_the_run(make_run, table):
-    told = {"title": "mp2018", "target": "formation_energy_per_atom_ev"}
-    run = make_run(table(300), **told)
+    found = {"title": "mp2018", "target": "formation_energy_per_atom_ev"}
+    run = make_run(table(300), **found)
     for text in (Reader(run.page).text, run.summary):
         assert all(name in text for name in ("ALIGNN", "60,000", "4,239", "This run"))
     assert "Beside published" not in make_run(table(300), title="mine").page

@@ -145,9 +145,9 @@ class Memory:
         return "most memory: " + ", ".join(f"{module} {kilo / 1e3:.0f} MB" for module, kilo in ranked)
 
 
-def control(port: int, **told: Any) -> dict[str, int]:
+def control(port: int, **answer: Any) -> dict[str, int]:
     """Tell the server, and get what it was asked for since the last time."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/_control", json.dumps(told).encode(), method="POST")
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/_control", json.dumps(answer).encode(), method="POST")
     with urllib.request.urlopen(request, timeout=60) as answer:
         return dict(json.load(answer))
 

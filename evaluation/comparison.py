@@ -106,22 +106,22 @@ def decided(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
     }
 
 
-def drift(now: pa.Table, then: pa.Table) -> dict[str, Any]:
+def drift(new: pa.Table, old: pa.Table) -> dict[str, Any]:
     """What the champion's data did not have: materials, elements, another distribution of the target.
 
     `distance` is the largest gap between the two cumulative distributions of the target (Kolmogorov–Smirnov).
     """
-    ids = pc.is_in(now[MATERIAL_ID], then[MATERIAL_ID])
+    ids = pc.is_in(new[MATERIAL_ID], old[MATERIAL_ID])
     kept = pc.sum(ids).as_py() or 0
-    targets = [np.sort(table["target"].to_numpy()) for table in (now, then)]
+    targets = [np.sort(table["target"].to_numpy()) for table in (new, old)]
     grid = np.concatenate(targets)
     below = [np.searchsorted(values, grid, side="right") / max(len(values), 1) for values in targets]
-    elements = [set(pc.unique(pc.list_flatten(table["atomic_numbers"])).to_pylist()) for table in (now, then)]
+    elements = [set(pc.unique(pc.list_flatten(table["atomic_numbers"])).to_pylist()) for table in (new, old)]
     return {
-        "materials": len(now),
-        "champion_materials": len(then),
-        "new": len(now) - kept,
-        "gone": len(then) - kept,
+        "materials": len(new),
+        "champion_materials": len(old),
+        "new": len(new) - kept,
+        "gone": len(old) - kept,
         "new_elements": [SYMBOLS[number - 1] for number in sorted(elements[0] - elements[1])],
         "gone_elements": [SYMBOLS[number - 1] for number in sorted(elements[1] - elements[0])],
         "mean": float(targets[0].mean()),

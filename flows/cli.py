@@ -55,23 +55,27 @@ def fail(message: str, code: int) -> NoReturn:
 
 def parser() -> OneLineParser:
     """All commands and their options."""
-    plain = argparse.RawDescriptionHelpFormatter
     top = OneLineParser(
         prog="cgcnn",
         description="Crystal-property models that stay trained: structures in, an evaluated and reported model out.",
         epilog=EXAMPLES,
-        formatter_class=plain,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"cgcnn-flows {version('cgcnn-flows')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_retrain, _add_predict, _add_show, _add_models):
+        add(commands)
+    return top
 
+
+def _add_retrain(commands: Any) -> None:
     retrain = commands.add_parser(
         "retrain",
         help="structures → a trained, evaluated, reported model",
         description="Download, validate, build graphs, train, evaluate, report, promote; nothing is done twice.",
         epilog=_described_keys(),
-        formatter_class=plain,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     retrain.add_argument("--source", help="alloys (default), materials-project, a table, or a folder of CIF files")
@@ -86,6 +90,8 @@ def parser() -> OneLineParser:
     retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
     retrain.set_defaults(run=run_retrain)
 
+
+def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="the property of other structures, from a trained model",
@@ -100,12 +106,12 @@ def parser() -> OneLineParser:
     predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")
     predict.set_defaults(run=run_predict)
 
+
+def _add_show(commands: Any) -> None:
     show = commands.add_parser("show", help="the runs in the store, newest first", allow_abbrev=False)
     show.add_argument("--store", default="store", help="the store of the runs (default: store)")
     show.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
     show.set_defaults(run=run_show)
-    _add_models(commands)
-    return top
 
 
 def _add_models(commands: Any) -> None:

@@ -2,15 +2,20 @@
 
 `champions/<name>/0001.json`, `0002.json`, … in the store are the decisions, one a file; the champion follows from them.
 A file is written only where there is none of its number: of two runs that finish together one decides after the other,
-wherever the store lies.
+wherever the store lies. Each file has a digest of itself and of the file before it, so that a changed file is noticed,
+and a missing one unless it is the last.
 """
 
+import json
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.artefact import digest_of
 from storage.errors import InputError
+from storage.names import ArtefactPath, Digest, Line
 from storage.schemas import safe_name
 from storage.store import Store
 
@@ -29,13 +34,13 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: str
-    kind: str  # retrain, promote or rollback
-    run: str
-    model: str
-    champion: str | None
+    at: Line
+    kind: Literal["retrain", "promote", "rollback"]
+    run: Line
+    model: ArtefactPath
+    champion: ArtefactPath | None
     promoted: bool
-    reason: str
+    reason: Line
     numbers: dict[str, Any] = {}
 
 
@@ -53,7 +58,7 @@ class Lineage(BaseModel):
         standing: list[Decision] = []
         for decision in self.decisions:
             if decision.kind == "rollback":
-                standing.pop()
+                standing = standing[:-1]
             elif decision.promoted:
                 standing.append(decision)
         return standing
@@ -71,55 +76,90 @@ class Lineage(BaseModel):
 
 
 class _Entry(BaseModel):
-    name: str
+    """A decision's file. `before` is the digest of the file before it, None in the first; `digest` is of the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Line
     decision: Decision
+    before: Digest | None
+    digest: Digest
+
+    @classmethod
+    def of(cls, name: str, decision: Decision, before: str | None) -> "_Entry":
+        unsealed = cls(name=name, decision=decision, before=before, digest="0" * 64)
+        return unsealed.model_copy(update={"digest": unsealed.content_digest()})
+
+    def content_digest(self) -> str:
+        return digest_of(json.loads(self.model_dump_json(exclude={"digest"})))
 
 
 def lineage(store: Store, name: str) -> Lineage:
-    """The decisions so far; none where there is no such name."""
-    return _lineage(store, name, store.read_texts(_folder(name)))
-
-
-def _folder(name: str) -> str:
-    return f"{FOLDER}/{safe_name(name)}"
-
-
-def _lineage(store: Store, name: str, files: dict[str, str]) -> Lineage:
-    return Lineage(
-        name=name,
-        decisions=[_entry(store, f"{_folder(name)}/{file}", text).decision for file, text in sorted(files.items())],
-    )
+    """The decisions so far; none where there is no such name. Raises InputError if a file is damaged or missing."""
+    folder = safe_name(name)
+    entries = _chain(store, folder, store.read_texts(f"{FOLDER}/{folder}"))
+    return Lineage(name=name, decisions=[entry.decision for entry in entries])
 
 
 def lineages(store: Store) -> list[Lineage]:
-    """Every one in the store, by name."""
-    known: dict[str, list[Decision]] = {}
-    for file, text in sorted(store.read_texts(FOLDER).items()):
-        entry = _entry(store, f"{FOLDER}/{file}", text)
-        known.setdefault(entry.name, []).append(entry.decision)
-    return [Lineage(name=name, decisions=decisions) for name, decisions in sorted(known.items())]
+    """Every one in the store, by name. Raises InputError if a file is damaged or missing."""
+    folders: dict[str, dict[str, str]] = {}
+    for path, text in store.read_texts(FOLDER).items():
+        folder, _, file = path.rpartition("/")
+        folders.setdefault(folder, {})[file] = text
+    chains = [_chain(store, folder, files) for folder, files in folders.items()]
+    found = [Lineage(name=chain[0].name, decisions=[entry.decision for entry in chain]) for chain in chains]
+    return sorted(found, key=lambda each: each.name)
 
 
-def _entry(store: Store, file: str, text: str) -> _Entry:
+def _chain(store: Store, folder: str, files: dict[str, str]) -> list[_Entry]:
+    """The entries of one lineage in order, each verified by its own digest and by the next file's."""
+    chain: list[_Entry] = []
+    for file in sorted(files, key=_number):
+        entry = _entry(files[file])
+        before = chain[-1].digest if chain else None
+        if entry is None or not _number(file) or safe_name(entry.name) != folder:
+            raise _broken(store, folder, file, "is damaged")
+        if entry.before != before:
+            raise _broken(store, folder, file, "does not follow the file before it; one is missing, or was replaced")
+        chain.append(entry)
+    return chain
+
+
+def _entry(text: str) -> _Entry | None:
     try:
-        return _Entry.model_validate_json(text)
+        entry = _Entry.model_validate_json(text)
     except ValidationError:
-        raise InputError(f"{store.location(file)}: is damaged; delete it, and promote a model by hand") from None
+        return None
+    return entry if entry.digest == entry.content_digest() else None
+
+
+def _number(file: str) -> int:
+    """The number in a decision's file name; 0 for any other name."""
+    return int(file[:-5]) if re.fullmatch(r"[0-9]{4,9}\.json", file) else 0
+
+
+def _broken(store: Store, folder: str, file: str, fault: str) -> InputError:
+    return InputError(
+        f"{store.location(f'{FOLDER}/{folder}/{file}')}: {fault}; bring it back from a copy, or move the folder "
+        "away and choose the champion with `cgcnn promote`"
+    )
 
 
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
     """Write a decision down, once. Raises ChampionChanged if it was made against another one than there is now."""
-    folder = _folder(name)
+    folder = f"{FOLDER}/{safe_name(name)}"
     while True:
         files = store.read_texts(folder)
-        before = _lineage(store, name, files)
+        chain = _chain(store, safe_name(name), files)
+        before = Lineage(name=name, decisions=[entry.decision for entry in chain])
         if decision.kind == "retrain" and any(_same(decision, made) for made in before.decisions):
             return before
         current = before.champion.model if before.champion else None
         if decision.kind == "retrain" and current != decision.champion:
             raise ChampionChanged(f"{name}: {current} was promoted meanwhile")
-        entry = _Entry(name=name, decision=decision)
-        last = int(max(files, default="0000")[:4])  # not their count: a damaged one may have been deleted
+        entry = _Entry.of(name, decision, chain[-1].digest if chain else None)
+        last = max(map(_number, files), default=0)
         if store.create(f"{folder}/{last + 1:04}.json", entry.model_dump_json(indent=1)):
             return before.model_copy(update={"decisions": [*before.decisions, decision]})
 

@@ -6,15 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.artefact import digest_of
 from storage.champions import ChampionChanged, Decision, Lineage, decide, lineage, lineages, now, roll_back
 from storage.errors import InputError
+from storage.store import Store
 
 NAME = "mp-band_gap"
 
 
-def decision(model: str, champion: str | None = None, *, promoted: bool = True, kind: str = "retrain") -> Decision:
+def model_of(name: str) -> str:
+    """The path of a model, in a store of trained models."""
+    return f"train-model/{digest_of(name)}"
+
+
+A, B = model_of("a"), model_of("b")
+
+
+def decision(name: str, champion: str | None = None, *, promoted: bool = True, kind: str = "retrain") -> Decision:
     return Decision(
-        at=now(), kind=kind, run=f"run-{model}", model=model, champion=champion, promoted=promoted, reason="a test"
+        at=now(),
+        kind=kind,
+        run=f"run-{name}",
+        model=model_of(name),
+        champion=champion and model_of(champion),
+        promoted=promoted,
+        reason="a test",
     )
 
 
@@ -22,18 +38,18 @@ def test_the_first_model_is_the_champion_and_a_worse_one_is_written_down_beside_
     decide(any_store, NAME, decision("a"))
     decide(any_store, NAME, decision("b", "a", promoted=False))
     known = lineage(any_store, NAME)
-    assert known.champion.model == "a"
-    assert [d.model for d in known.decisions] == ["a", "b"]
+    assert known.champion.model == A
+    assert [d.model for d in known.decisions] == [A, B]
     assert [each.name for each in lineages(any_store)] == [NAME]
 
 
 def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_before(store):
-    assert lineage(store, NAME).reference_model("a") is None
+    assert lineage(store, NAME).reference_model(A) is None
     decide(store, NAME, decision("a"))
-    assert lineage(store, NAME).reference_model("a") is None
-    assert lineage(store, NAME).reference_model("b") == "a"
+    assert lineage(store, NAME).reference_model(A) is None
+    assert lineage(store, NAME).reference_model(B) == A
     decide(store, NAME, decision("b", "a"))
-    assert lineage(store, NAME).reference_model("b") == "a"
+    assert lineage(store, NAME).reference_model(B) == A
 
 
 def test_the_same_decision_twice_is_one(any_store):
@@ -45,9 +61,9 @@ def test_the_same_decision_twice_is_one(any_store):
 def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_undo_it(any_store):
     decide(any_store, NAME, decision("a"))
     decide(any_store, NAME, decision("b", "a"))
-    assert roll_back(any_store, NAME).champion.model == "a"
+    assert roll_back(any_store, NAME).champion.model == A
     decide(any_store, NAME, decision("b", "a"))  # the same training again, from the store
-    assert lineage(any_store, NAME).champion.model == "a"
+    assert lineage(any_store, NAME).champion.model == A
     with pytest.raises(InputError, match="no champion before its first"):
         roll_back(any_store, NAME)
     with pytest.raises(InputError, match=f"there are {NAME}"):
@@ -57,9 +73,9 @@ def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_
 def test_who_was_compared_with_another_champion_is_told(any_store):
     decide(any_store, NAME, decision("a"))
     decide(any_store, NAME, decision("b", "a"))
-    with pytest.raises(ChampionChanged, match="b was promoted meanwhile"):
+    with pytest.raises(ChampionChanged, match=f"{B} was promoted meanwhile"):
         decide(any_store, NAME, decision("c", "a"))
-    assert lineage(any_store, NAME).champion.model == "b"
+    assert lineage(any_store, NAME).champion.model == B
 
 
 def test_runs_that_finish_together_decide_one_after_the_other(store):
@@ -68,7 +84,9 @@ def test_runs_that_finish_together_decide_one_after_the_other(store):
     def finish(model: str) -> None:
         while True:
             try:
-                decide(store, NAME, decision(model, lineage(store, NAME).reference_model(model)))
+                compared_with = lineage(store, NAME).reference_model(model_of(model))
+                made = decision(model).model_copy(update={"champion": compared_with})
+                decide(store, NAME, made)
                 return
             except ChampionChanged:
                 continue
@@ -77,7 +95,7 @@ def test_runs_that_finish_together_decide_one_after_the_other(store):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(finish, models))
     made = lineage(store, NAME).decisions
-    assert sorted(d.model for d in made) == sorted(models)
+    assert sorted(d.model for d in made) == sorted(map(model_of, models))
     assert [d.champion for d in made] == [None, *(d.model for d in made[:-1])]
     assert len(list(store.root.glob("champions/*/*"))) == len(models)
     assert not list(store.root.glob("champions/*/.*"))
@@ -93,10 +111,10 @@ def test_a_rollback_undoes_exactly_the_last_promotion_that_stands(steps):
             if len(standing) < 2:
                 continue
             standing.pop()
-            decisions.append(decision(standing[-1], kind="rollback"))
+            decisions.append(decision(name, kind="rollback").model_copy(update={"model": standing[-1]}))
         else:
             decisions.append(decision(name, promoted=step == "promote"))
-            standing += [name] if step == "promote" else []
+            standing += [model_of(name)] if step == "promote" else []
     known = Lineage(name=NAME, decisions=decisions)
     assert [d.model for d in known.promotions] == standing
 
@@ -109,3 +127,93 @@ def test_a_damaged_file_is_one_line(store):
         lineage(store, NAME)
     with pytest.raises(InputError, match="is damaged"):
         lineages(store)
+
+
+@pytest.fixture
+def chain(any_store) -> Store:
+    """Three decisions: a is promoted, b is not, c is."""
+    for made in (decision("a"), decision("b", "a", promoted=False), decision("c", "a")):
+        decide(any_store, NAME, made)
+    return any_store
+
+
+def file_of(number: int) -> str:
+    return f"champions/{NAME}/{number:04}.json"
+
+
+def write(store: Store, file: str, text: str | None) -> None:
+    """Replace a file where the store keeps it, or delete it."""
+    if store.remote is None:
+        path = store.root / file
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+    else:
+        store.remote.remove(file)
+        if text is not None:
+            store.remote.create(file, text.encode())
+
+
+def read(store: Store, number: int) -> str:
+    return store.read_texts(f"champions/{NAME}")[f"{number:04}.json"]
+
+
+def refused(store: Store, file: str) -> None:
+    """Every reader says in one line which file it is, and what to do."""
+    for reader in (lambda: lineage(store, NAME), lambda: lineages(store), lambda: decide(store, NAME, decision("d"))):
+        with pytest.raises(InputError, match=f"{file}: .*bring it back from a copy, or move the folder away") as told:
+            reader()
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_another_champion_in_a_file_is_noticed(chain, number):
+    write(chain, file_of(number), read(chain, number).replace(model_of("a"), model_of("z")))
+    refused(chain, file_of(number))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_missing_file_is_noticed_by_the_next_one(chain, number):
+    write(chain, file_of(number), None)
+    refused(chain, file_of(number + 1))
+
+
+def test_two_files_that_changed_places_are_noticed(chain):
+    second, third = read(chain, 2), read(chain, 3)
+    write(chain, file_of(2), third)
+    write(chain, file_of(3), second)
+    refused(chain, file_of(2))
+
+
+def test_a_decision_of_another_name_is_noticed(store):
+    decide(store, "another", decision("a"))
+    (store.root / "champions" / "another").rename(store.root / "champions" / NAME)
+    refused(store, file_of(1))
+
+
+def test_a_file_that_is_no_decision_is_noticed(store):
+    decide(store, NAME, decision("a"))
+    (store.root / "champions" / NAME / "copy.json").write_text("{}")
+    refused(store, f"champions/{NAME}/copy.json")
+
+
+def test_no_flipped_byte_changes_what_is_read(store):
+    """Each byte of a file in turn: it is refused, or (white space) says the same as before."""
+    decide(store, NAME, decision("a"))
+    path = store.root / file_of(1)
+    whole, known = path.read_bytes(), lineage(store, NAME)
+    noticed = 0
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        try:
+            assert lineage(store, NAME) == known
+        except InputError:
+            noticed += 1
+    assert noticed > 0.9 * len(whole.split(b"\n", 1)[1].replace(b" ", b""))
+
+
+def test_decisions_go_on_after_the_damaged_folder_was_moved_away(chain):
+    write(chain, file_of(2), None)
+    for number in (1, 3):
+        write(chain, file_of(number), None)
+    assert decide(chain, NAME, decision("c")).champion.model == model_of("c")

@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 
+from storage.text import one_line
 from tasks.heartbeat import crash_if_zombie
 
 FLOWS = ["retrain", "train", "predict"]
@@ -34,7 +35,7 @@ def crash_zombies(client: SyncPrefectClient, now: datetime) -> None:
     for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=active):
         reason = crash_if_zombie(client, run, now)
         if reason:
-            print(f"flow run {run.name}: {reason}; set to Crashed", flush=True)
+            print(one_line(f"flow run {run.name}: {reason}; set to Crashed"), flush=True)
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
             with get_client(sync_client=True) as client:
                 crash_zombies(client, datetime.now(UTC))
         except (HTTPError, RuntimeError) as error:  # the second is the client's, when it asks for the server's version
-            print(f"zombie_runs: the server does not answer: {error}", flush=True)
+            print(one_line(f"zombie_runs: the server does not answer: {error}"), flush=True)
         time.sleep(EVERY)
 
 

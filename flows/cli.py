@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from flows.config import assignment, configured, keys, preset_or_file
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
+from storage.text import one_line, printable
 
 EXAMPLES = """examples:
   cgcnn retrain                                             the embedded alloys, about two minutes
@@ -49,8 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, and out."""
-    sys.stderr.write(f"cgcnn: {' '.join(message.split())}\n")
+    note(message)
     sys.exit(code)
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"cgcnn: {one_line(message)}\n")
+
+
+def say(text: str) -> None:
+    """Lines on stdout, in which what a file of the store contains cannot control the terminal."""
+    print(printable(text))
 
 
 def parser() -> OneLineParser:
@@ -144,42 +155,45 @@ def run_retrain(options: argparse.Namespace) -> None:
     config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
     from flows.adhoc import retrain_here  # imports Prefect, which takes seconds
 
-    print("\n".join(retrain_here(config)))
+    say("\n".join(retrain_here(config)))
 
 
 def run_predict(options: argparse.Namespace) -> None:
     """`cgcnn predict`."""
     from tasks.prediction import predict  # the other commands need none of what it imports
 
-    predict(options.files, options.model, options.store, options.output, lambda line: print(line, file=sys.stderr))
+    def log(line: str) -> None:
+        print(printable(line), file=sys.stderr)
+
+    predict(options.files, options.model, options.store, options.output, log)
 
 
 def run_show(options: argparse.Namespace) -> None:
     """`cgcnn show`."""
     from flows.show import shown
 
-    print(shown(options.store, as_json=options.json))
+    say(shown(options.store, as_json=options.json, warn=note))
 
 
 def run_models(options: argparse.Namespace) -> None:
     """`cgcnn models`."""
     from flows.models import models
 
-    print(models(options.store, as_json=options.json))
+    say(models(options.store, as_json=options.json, warn=note))
 
 
 def run_promote(options: argparse.Namespace) -> None:
     """`cgcnn promote`."""
     from flows.models import promote_by_hand
 
-    print(promote_by_hand(options.wanted, options.store))
+    say(promote_by_hand(options.wanted, options.store))
 
 
 def run_rollback(options: argparse.Namespace) -> None:
     """`cgcnn rollback`."""
     from flows.models import rollback
 
-    print(rollback(options.name, options.store))
+    say(rollback(options.name, options.store))
 
 
 if __name__ == "__main__":

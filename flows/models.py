@@ -1,26 +1,28 @@
 """`cgcnn models`, `promote` and `rollback`: which model is used, since when and why, and another one instead."""
 
 import json
+from collections.abc import Callable
 
 from flows.show import existing, tested
 from storage.artefact import format_minute
 from storage.champions import Decision, Lineage, decide, lineage, lineages, now, roll_back
 from storage.errors import InputError
+from storage.names import split_path
 from storage.registry import card_of, runs
 
 SHOWN = 5  # decisions of each
 
 
-def models(root: str, *, as_json: bool) -> str:
+def models(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
     """Every champion with the last decisions about its place."""
     store = existing(root)
     known = lineages(store)
     if as_json:
         listed = [{**each.model_dump(), "champion": each.champion and each.champion.model_dump()} for each in known]
-        return json.dumps(listed, indent=1, ensure_ascii=False)
+        return json.dumps(listed, indent=1)
     if not known:
         return f"no models in {root} yet; `cgcnn retrain` makes one"
-    errors = {run.card.model: tested(run.card) for run in runs(store)}
+    errors = {run.card.model: tested(run.card) for run in runs(store, warn)}
     return "\n\n".join(_describe(each, errors) for each in known)
 
 
@@ -31,7 +33,7 @@ def promote_by_hand(wanted: str, root: str) -> str:
     before = lineage(store, card.name).champion
     if before and before.model == card.model:
         raise InputError(f"{card.run}: is the champion of {card.name} already")
-    if store.read(*card.model.split("/")) is None:
+    if store.read(*split_path(card.model)) is None:
         raise InputError(f"{card.run}: its model {store.location(card.model)} is lost")
     decision = Decision(
         at=now(),

@@ -6,10 +6,16 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.predict import predict_files
+from tasks.printable_logs import make_logs_printable
 from tasks.programs import end_all
 
 
-@flow(name="predict", on_cancellation=[lambda *_: end_all()], on_crashed=[lambda *_: end_all()])
+@flow(
+    name="predict",
+    on_running=[make_logs_printable],
+    on_cancellation=[lambda *_: end_all()],
+    on_crashed=[lambda *_: end_all()],
+)
 def predict(
     files: Annotated[list[str], Field(min_length=1)],
     output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")],

@@ -21,6 +21,7 @@ from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.gpu_pool import cancel_dispatched
 from tasks.graphs import graphs as build_graphs
+from tasks.printable_logs import make_logs_printable
 from tasks.programs import end_all
 from tasks.promote import promote
 from tasks.report import report
@@ -43,6 +44,7 @@ def run_name() -> str:
     name="retrain",
     flow_run_name=run_name,
     task_runner=runner(),
+    on_running=[make_logs_printable],
     on_cancellation=[lambda *_: end_all(), cancel_dispatched],
     on_crashed=[lambda *_: end_all()],
 )

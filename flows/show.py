@@ -1,6 +1,7 @@
 """What the store holds: its runs, newest first."""
 
 import json
+from collections.abc import Callable
 
 from storage.artefact import format_minute
 from storage.errors import InputError
@@ -8,10 +9,10 @@ from storage.registry import Card, Run, runs
 from storage.store import Store
 
 
-def shown(root: str, *, as_json: bool) -> str:
-    """The runs as a table to read, or as JSON."""
+def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
+    """The runs as a table to read, or as JSON. `warn` gets a line for each run whose card is damaged."""
     store = existing(root)
-    found = runs(store)
+    found = runs(store, warn)
     if as_json:
         return json.dumps([run.to_dict(store.absolute()) for run in found], indent=1)
     if not found:

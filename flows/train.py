@@ -8,11 +8,17 @@ from pydantic import Field
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
 from tasks.caching import RunContext, stored
+from tasks.printable_logs import make_logs_printable
 from tasks.programs import end_all
 from tasks.train import train_model
 
 
-@flow(name="train", on_cancellation=[lambda *_: end_all()], on_crashed=[lambda *_: end_all()])
+@flow(
+    name="train",
+    on_running=[make_logs_printable],
+    on_cancellation=[lambda *_: end_all()],
+    on_crashed=[lambda *_: end_all()],
+)
 def train(
     graphs: Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
     model: ModelConfig = ModelConfig(),

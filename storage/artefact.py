@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.names import Digest, FileName, Line, StepName
+
 MANIFEST = "manifest.json"
 
 
@@ -16,7 +18,7 @@ class StoredFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     size: int
-    sha256: str
+    sha256: Digest
 
 
 class Part(BaseModel):
@@ -24,9 +26,9 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
-    key: str
-    digest: str
+    step: StepName
+    key: Digest
+    digest: Digest
 
 
 class Artefact(BaseModel):
@@ -34,13 +36,13 @@ class Artefact(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
+    step: StepName
     version: int
-    key: str
-    created: str
+    key: Digest
+    created: Line
     parameters: dict[str, Any]
     inputs: dict[str, str]
-    files: dict[str, StoredFile]
+    files: dict[FileName, StoredFile]
     parts: list["Part"] = []
     facts: dict[str, Any]
 
@@ -67,7 +69,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
+    step: StepName
     version: int
     parameters: dict[str, Any]
     inputs: dict[str, str]
@@ -83,9 +85,10 @@ def format_minute(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
 
 
-def parse_manifest(content: bytes | None) -> Artefact | None:
-    """The artefact that a manifest tells of; None where it is missing or damaged."""
+def parse_manifest(content: bytes | None, step: str, key: str) -> Artefact | None:
+    """The artefact that the manifest in `<step>/<key>/` describes; None where it is missing, damaged, or another's."""
     try:
-        return Artefact.model_validate_json(content) if content is not None else None
+        artefact = Artefact.model_validate_json(content) if content is not None else None
     except ValidationError:
         return None
+    return artefact if artefact and (artefact.step, artefact.key) == (step, key) else None

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from storage.errors import InputError, WorldError
+from storage.text import one_line
 
 INPUT_IS_WRONG = 2
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -44,7 +45,9 @@ S = TypeVar("S", bound=Spec)
 
 def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
     """Run `build` on the spec named by the first argument and exit with one of the codes above."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {build.__module__} SPEC.json")
     if ENDS_WITH_PARENT in os.environ:
@@ -66,6 +69,13 @@ def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
         write_atomically(spec.scratch / "facts.json", json.dumps(facts))
 
 
+class _OneLine(logging.Formatter):
+    """The message of a record as one printable line, whatever names from the user's files are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+
 def _end_with_parent() -> None:
     """A parent that was killed cannot end its children; its end of the pipe closes all the same."""
     os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would break the interpreter's exit
@@ -80,7 +90,7 @@ def progress(what: str, done: int, total: int) -> None:
 def exit_with(message: str, code: int) -> None:
     """End the process with one line on stderr."""
     sys.stdout.flush()
-    sys.stderr.write(" ".join(message.split()) + "\n")
+    sys.stderr.write(one_line(message) + "\n")
     sys.stderr.flush()
     sys.exit(code)
 

@@ -1,12 +1,14 @@
 """Model cards: what was trained, what it reaches, where it lies. One card a run, in the store beside the artefacts."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.champions import lineages
 from storage.errors import InputError
+from storage.names import ArtefactPath, FilePath, Line, split_path
 from storage.program import Facts, Spec, main
 from storage.store import Store
 
@@ -21,20 +23,20 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    run: str
-    name: str  # of the source and the target: models of one name follow each other as champions
-    source: str
-    note: str
-    target: str
-    unit: str
-    task: str
-    metric: str
+    run: Line
+    name: Line  # of the source and the target: models of one name follow each other as champions
+    source: Line
+    note: Line
+    target: Line
+    unit: Line
+    task: Line
+    metric: Line
     test: float | None
     baseline: float | None
     materials: int
-    model: str
-    predictions: str
-    report: str
+    model: ArtefactPath
+    predictions: FilePath
+    report: FilePath
 
 
 class Run(BaseModel):
@@ -42,7 +44,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    finished: str
+    finished: Line
     card: Card
 
     def to_dict(self, store: Store) -> dict[str, object]:
@@ -67,15 +69,17 @@ def build(spec: CardSpec) -> Facts:
     return {}
 
 
-def runs(store: Store) -> list[Run]:
-    """Every run in the store, newest first."""
+def runs(store: Store, warn: Callable[[str], object] = lambda _: None) -> list[Run]:
+    """Every run in the store, newest first. `warn` gets a line for each that is damaged, and therefore not listed."""
     found = []
-    for artefact in store.list(STEP):
-        path = store.local_folder(artefact.step, artefact.key) / CARD
+    for artefact in store.list(STEP, warn):
         try:
-            found.append(Run(finished=artefact.created, card=Card.model_validate_json(path.read_bytes())))
-        except (FileNotFoundError, ValidationError):
-            continue  # a damaged card is made again by the run that it belongs to
+            card = Card.model_validate_json(store.content(artefact, CARD) or b"")
+        except ValidationError:
+            where = store.location(f"{artefact.step}/{artefact.key}/{CARD}")
+            warn(f"{where}: is damaged, and left out; the `cgcnn retrain` that it is of makes it again")
+            continue
+        found.append(Run(finished=artefact.created, card=card))
     return found
 
 
@@ -92,18 +96,31 @@ def card_of(wanted: str, store: Store) -> Card:
 
 
 def model_folder(wanted: str, store: Store) -> Path:
-    """The folder of the model named `wanted`: a path, a champion's name, a run, or `champion` where there is one."""
+    """The folder of the model named `wanted`: a path, a champion's name, a run, or `champion` where there is one.
+
+    A model of the store is verified, byte by byte. Raises InputError if there is none of that name, or it is damaged.
+    """
     if (Path(wanted) / "model.json").exists():
         return Path(wanted)
+    model = _model_named(wanted, store)
+    step, key = split_path(model)
+    faults: list[str] = []
+    if store.find(step, key, faults.append) is None:
+        why = f"is damaged: {faults[0].partition(': ')[2].partition(';')[0]}" if faults else "is lost"
+        raise InputError(f"--model {wanted}: {store.location(model)} {why}")
+    return store.folder(step, key)
+
+
+def _model_named(wanted: str, store: Store) -> str:
     known = [each for each in lineages(store) if each.champion]
     champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
     if len(champions) == 1:
-        return store.local_folder(*champions[0].model.split("/"))
+        return champions[0].model
     if wanted == CHAMPION:
         names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
         raise InputError(f"--model: say whose champion; {store.location('')} has {names}")
     try:
-        return store.local_folder(*card_of(wanted, store).model.split("/"))
+        return card_of(wanted, store).model
     except InputError as error:
         raise InputError(f"--model {error}, and no folder with a model.json") from None
 

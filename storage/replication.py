@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from storage.artefact import MANIFEST, Artefact, parse_manifest
+from storage.disk import make_folder
 from storage.remote import Remote
 
 
@@ -31,7 +32,7 @@ def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Ar
 
 def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
     """The artefact at the URL if every file has its size there; if there is a manifest and one has not, which."""
-    artefact = parse_manifest(remote.read(f"{name}/{MANIFEST}"))
+    artefact = parse_manifest(remote.read(f"{name}/{MANIFEST}"), *name.split("/"))
     if artefact is None:
         return None, ""
     sizes = remote.sizes(name)
@@ -49,8 +50,10 @@ def publish(remote: Remote, artefact: Artefact, folder: Path) -> None:
 
 def move_into_place(made: Path, folder: Path) -> None:
     """Move a finished folder to its place in one rename; what was there before, damaged, is deleted."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
+    make_folder(folder.parent)
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
         grave = _aside(folder)
         grave.parent.mkdir(exist_ok=True)
         folder.replace(grave)

@@ -7,7 +7,6 @@ A store at a URL has a copy here of what was used here: programs read and write 
 there, the manifest last, and what others finished comes from there when it is asked for.
 """
 
-import fcntl
 import os
 import shutil
 import threading
@@ -19,7 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.artefact import MANIFEST, Artefact, Part, Recipe, StoredFile, digest_of, digest_of_file, parse_manifest
+from storage.artefact import MANIFEST, Artefact, Part, Recipe, StoredFile, digest_of, parse_manifest
+from storage.disk import check_inside, fault_of, locked, make_folder, read_inside, remove_links, synced_digest
 from storage.errors import InputError
 from storage.program import write_atomically
 from storage.remote import SEPARATOR, Remote, remote_at
@@ -67,8 +67,11 @@ class Store(BaseModel):
         return self.absolute().location("")
 
     def folder(self, step: str, key: str) -> Path:
-        """The folder of an artefact on this machine, whether it exists or not."""
-        return self.root / step / key
+        """The folder of an artefact on this machine, whether it exists or not.
+
+        Raises InputError if the step's folder is a link out of the store.
+        """
+        return check_inside(self.root, self.root / step) / key
 
     def local_folder(self, step: str, key: str) -> Path:
         """The artefact's folder on this machine. Files of a store at a URL are fetched first."""
@@ -81,8 +84,19 @@ class Store(BaseModel):
         """One file of an artefact."""
         return self.folder(artefact.step, artefact.key) / name
 
-    def find(self, step: str, key: str, warn: Callable[[str], object]) -> Artefact | None:
-        """The artefact, every byte verified. None where it is missing or damaged, of which `warn` gets a line."""
+    def content(self, artefact: Artefact, name: str) -> bytes | None:
+        """The bytes of one file of an artefact, verified; None if it is missing or damaged."""
+        path = self.local_folder(artefact.step, artefact.key) / name
+        stored = artefact.files.get(name)
+        return None if stored is None or fault_of(self.root, path, stored) else path.read_bytes()
+
+    def find(
+        self, step: str, key: str, warn: Callable[[str], object], within: frozenset[str] = frozenset()
+    ) -> Artefact | None:
+        """The artefact, every byte verified, its parts too. `warn` gets a line if it is damaged.
+
+        Returns None if it is missing or damaged. `within` are the keys of the artefacts that it is a part of.
+        """
         artefact = self._read(step, key)
         fault = self._damage(step, key, artefact)
         if self.remote:
@@ -96,7 +110,8 @@ class Store(BaseModel):
         if artefact is None or fault:
             return None
         for part in artefact.parts:
-            found = self.find(part.step, part.key, warn)
+            known = within | {key}
+            found = None if part.key in known else self.find(part.step, part.key, warn, known)
             if found is None or found.digest != part.digest:
                 warn(f"{step} {key[:8]}: its part {part.step} {part.key[:8]} is gone; the step runs again")
                 return None
@@ -107,33 +122,46 @@ class Store(BaseModel):
         folder = self.folder(step, key)
         if artefact is None:
             return f"{MANIFEST} is missing or damaged" if folder.exists() else ""
-        faults = (f"{name} {fault}" for name, file in artefact.files.items() if (fault := _fault(folder / name, file)))
-        return next(faults, "")
+        for name, file in artefact.files.items():
+            if fault := fault_of(self.root, folder / name, file):
+                return f"{name} {fault}"
+        return ""
 
     def read(self, step: str, key: str) -> Artefact | None:
-        """The artefact as its manifest tells it, its files unread; None where there is no readable manifest."""
-        return parse_manifest(self.remote.read(f"{step}/{key}/{MANIFEST}")) if self.remote else self._read(step, key)
+        """The artefact as its manifest describes it, its files unread; None if there is no readable manifest."""
+        if self.remote:
+            return parse_manifest(self.remote.read(f"{step}/{key}/{MANIFEST}"), step, key)
+        return self._read(step, key)
 
     def _read(self, step: str, key: str) -> Artefact | None:
-        path = self.folder(step, key) / MANIFEST
-        return parse_manifest(path.read_bytes()) if path.exists() else None
+        return parse_manifest(read_inside(self.root, self.folder(step, key) / MANIFEST), step, key)
 
-    def list(self, step: str) -> Iterator[Artefact]:
-        """Every artefact of a step, newest first, files unread."""
-        if self.remote:
-            names = [f"{step}/{name}" for name in self.remote.sizes(step) if name.endswith(f"/{MANIFEST}")]
-            manifests = list(self.remote.read_all(names).values())
-        else:
-            manifests = [path.read_bytes() for path in (self.root / step).glob(f"*/{MANIFEST}")]
-        found = [artefact for manifest in manifests if (artefact := parse_manifest(manifest)) is not None]
+    def list(self, step: str, warn: Callable[[str], object] = lambda _: None) -> Iterator[Artefact]:
+        """Every artefact of a step, newest first, files unread. `warn` gets a line for each damaged manifest."""
+        found = []
+        for name, content in self._manifests(step).items():
+            artefact = parse_manifest(content, step, name.removesuffix(f"/{MANIFEST}"))
+            if artefact is None:
+                warn(f"{self.location(f'{step}/{name}')}: is damaged, and left out")
+            else:
+                found.append(artefact)
         yield from sorted(found, key=lambda artefact: artefact.created, reverse=True)
+
+    def _manifests(self, step: str) -> dict[str, bytes | None]:
+        """The bytes of each `<key>/manifest.json` of a step; None if it is not a file of the store."""
+        if self.remote:
+            names = [name for name in self.remote.sizes(step) if name.endswith(f"/{MANIFEST}")]
+            read = self.remote.read_all([f"{step}/{name}" for name in names])
+            return {name: read.get(f"{step}/{name}") for name in names}
+        folder = check_inside(self.root, self.root / step)
+        return {str(path.relative_to(folder)): read_inside(self.root, path) for path in folder.glob(f"*/{MANIFEST}")}
 
     def create(self, name: str, text: str) -> bool:
         """Write a small file unless there is one of that name; False where there is, whoever else writes meanwhile."""
         if self.remote:
             return self.remote.create(name, text.encode())
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = check_inside(self.root, self.root / name)
+        make_folder(path.parent)
         aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         write_atomically(aside, text)
         try:
@@ -145,17 +173,23 @@ class Store(BaseModel):
         return True
 
     def read_texts(self, folder: str) -> dict[str, str]:
-        """The small files under a folder, by their names in it."""
+        """The small files under a folder, by their names in it; bytes that are not UTF-8 become U+FFFD.
+
+        Raises InputError if one of them is a folder, or a link out of the store.
+        """
         if self.remote:
             found = self.remote.read_all([f"{folder}/{name}" for name in self.remote.sizes(folder)])
-            return {name.removeprefix(f"{folder}/"): content.decode() for name, content in found.items()}
-        top = self.root / folder
-        return {str(path.relative_to(top)): path.read_text(encoding="utf-8") for path in top.rglob("[!.]*.json")}
+            return {name.removeprefix(f"{folder}/"): _decoded(content) for name, content in found.items()}
+        top, texts = check_inside(self.root, self.root / folder), {}
+        for path in top.rglob("[!.]*.json"):
+            content = read_inside(self.root, path)
+            if content is None:
+                raise InputError(f"{path}: is not a file of the store; remove it")
+            texts[str(path.relative_to(top))] = _decoded(content)
+        return texts
 
     def _work(self, name: str) -> Path:
-        folder = self.root / "work"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        return check_inside(self.root, self.root / "work" / name)
 
     @contextmanager
     def building(self, step: str, key: str) -> Iterator[Path]:
@@ -166,6 +200,7 @@ class Store(BaseModel):
         """
         work = self._work(f"{step}-{key}")
         with locked(work.with_name(f"{work.name}.lock")):
+            remove_links(work)
             work.mkdir(exist_ok=True)
             try:
                 yield work
@@ -181,7 +216,7 @@ class Store(BaseModel):
             **recipe.model_dump(),
             key=recipe.key,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            files={n: StoredFile(size=(output / n).stat().st_size, sha256=_synced_digest(output / n)) for n in names},
+            files={n: StoredFile(size=(output / n).stat().st_size, sha256=synced_digest(output / n)) for n in names},
             parts=list(parts),
             facts=facts,
         )
@@ -193,33 +228,5 @@ class Store(BaseModel):
         return artefact
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, which is there only while somebody holds it or waits."""
-    while True:
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    continue  # the former holder removed the file that was waited for, and there is a new one
-            except FileNotFoundError:
-                continue  # or none yet
-            try:
-                yield
-            finally:
-                path.unlink()
-            return
-
-
-def _fault(path: Path, file: StoredFile) -> str:
-    if not path.exists():
-        return "is missing"
-    if path.stat().st_size != file.size:
-        return f"has {path.stat().st_size} bytes instead of {file.size}"
-    return "" if digest_of_file(path) == file.sha256 else "has other bytes than were written"
-
-
-def _synced_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return digest_of_file(path)
+def _decoded(content: bytes) -> str:
+    return content.decode(errors="replace")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.config import PromotionConfig
 from storage.artefact import Artefact
 from storage.champions import lineage
+from storage.names import split_path
 from tasks.caching import BuildPlan, RunContext, step
 from tasks.programs import Program
 
@@ -41,9 +42,9 @@ def reference_model(downloaded: Artefact, trained: Artefact, context: RunContext
     model = lineage(context.artefacts, lineage_name(downloaded, trained)).reference_model(model_of(trained))
     if model is None:
         return ReferenceModel()
-    step_name, _, key = model.partition("/")
-    found = context.artefacts.find(step_name, key, get_run_logger().warning)
-    return ReferenceModel(model=model, predictions=found.files[PREDICTIONS].sha256 if found else None)
+    found = context.artefacts.find(*split_path(model), get_run_logger().warning)
+    predictions = found.files.get(PREDICTIONS) if found else None
+    return ReferenceModel(model=model, predictions=predictions.sha256 if predictions else None)
 
 
 @step(version=1)

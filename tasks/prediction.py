@@ -4,7 +4,6 @@ Imports no Prefect: `cgcnn predict` uses it, too.
 """
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 from storage.errors import InputError
 from storage.registry import model_folder
 from storage.store import Store
+from storage.text import printable
 from tasks.programs import Program, run_program
 
 
@@ -48,7 +48,7 @@ def predict(
             table.replace(output)
         else:
             with table.open(encoding="utf-8") as lines:
-                shutil.copyfileobj(lines, sys.stdout)
+                sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
     quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
     unseen = answered["unseen_elements"]
     if unseen:

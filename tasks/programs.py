@@ -21,6 +21,7 @@ from pydantic_core import to_json
 
 from storage.errors import InputError, WorldError
 from storage.program import ENDS_WITH_PARENT, INPUT_IS_WRONG, TRY_AGAIN
+from storage.text import printable
 
 # Threads spin while they wait for each other, by default so long that on a busy machine a training takes twenty times
 # as long; where they never spin, waking them takes half the time of a training on small graphs. So: a little.
@@ -41,11 +42,11 @@ class Program(BaseModel):
     spec: dict[str, Any]
     secrets: dict[str, SecretStr] = {}
 
-    def without_secrets(self, line: str) -> str:
-        """A line of the program's, with *** where a secret was."""
+    def shown(self, line: str) -> str:
+        """A line of the program's output as it may be shown: printable, with *** in place of a secret."""
         for secret in self.secrets.values():
             line = line.replace(secret.get_secret_value(), "***")
-        return line
+        return printable(line)
 
 
 class ProgramFailed(Exception):
@@ -68,13 +69,13 @@ def run_program(program: Program, work: Path, on_line: Callable[[str], None]) ->
         listener.start()
         try:
             for line in child.stdout or ():
-                on_line(program.without_secrets(line.rstrip("\n")))
+                on_line(program.shown(line.rstrip("\n")))
             code = child.wait()
         finally:
             _end(child)
             _running.discard(child)
             listener.join()
-    _raise_for(program.module, code, [program.without_secrets(line.rstrip()) for line in stderr_tail if line.strip()])
+    _raise_for(program.module, code, [program.shown(line.rstrip()) for line in stderr_tail if line.strip()])
     return dict(loads((scratch / "facts.json").read_text()))
 
 

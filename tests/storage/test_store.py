@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_two_runs_make_an_artefact_one_after_the_other(store):
     for thread in threads:
         thread.join()
     assert [line.split()[1] for line in order] == ["in", "out", "in", "out"]
-    assert not list((store.root / "work").iterdir())
+    assert not (store.root / "work").exists()
 
 
 def test_nobody_waits_for_a_run_that_was_killed_and_its_work_is_still_there(store):
@@ -132,7 +133,36 @@ def test_a_wrong_input_leaves_no_work_behind(store):
 
     with pytest.raises(InputError):
         refuse()
-    assert not list((store.root / "work").iterdir())
+    assert not (store.root / "work").exists()
+
+
+@pytest.mark.parametrize("there", ["", "of", "of/ours"])
+def test_a_refused_first_step_leaves_no_store_behind(tmp_path, there):
+    """Folders that were there before stay, those above the store that were made for it do not."""
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    store = Store(root=tmp_path / "of" / "ours" / "store")
+
+    def refuse() -> None:
+        with store.building("step", "k"):
+            raise InputError("no such key")
+
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError):
+        refuse()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_store_that_is_emptied_meanwhile_is_made_again(store):
+    """Runs that come and go at once: each finds its folder, though another one has just removed it."""
+
+    def come_and_go(number: int) -> None:
+        for _ in range(30):
+            with store.building("step", f"k{number % 3}") as work:
+                (work / "half").write_text("written")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(come_and_go, range(6)))
+    assert not (store.root / "work").exists()
 
 
 def test_artefacts_of_a_step_are_listed_newest_first(store):

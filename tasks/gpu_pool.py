@@ -23,7 +23,7 @@ from prefect.states import Cancelling
 
 from storage.artefact import Recipe
 from storage.errors import InputError, WorldError
-from tasks.heartbeat import crash_if_zombie, online_workers
+from tasks.heartbeat import crash_if_zombie, online_workers, waiting_line
 from tasks.progress import line_handler
 
 DEPLOYMENT = "train/gpu"
@@ -35,6 +35,8 @@ ACTIVE = FlowRunFilterState(
 
 POLL = 2  # seconds
 CHECK = 30  # seconds between checks that the run is no zombie
+SILENCE = 15  # seconds without a log line or a change of state, after which the log says what is waited for
+REPEAT = 30  # seconds until it says so again
 
 
 def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -99,8 +101,9 @@ def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]
 
 
 def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run when it has ended. Its epoch metrics are logged here, too."""
+    """The run when it has ended. Its epoch metrics are logged here, too, and while it is silent, what it waits for."""
     handle_line, read, checked = line_handler("train-model"), 0, time.monotonic()
+    silence = _Silence(client)
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     while True:
         run = client.read_flow_run(run.id)
@@ -111,11 +114,31 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
                     handle_line(line.message)
         if run.state and run.state.is_final():
             return run
+        silence.watch(run, read)
         if time.monotonic() - checked > CHECK:
             checked = time.monotonic()
             if reason := crash_if_zombie(client, run, datetime.now(UTC)):
                 get_run_logger().warning("flow run %s: %s", run.name, reason)
         time.sleep(POLL)
+
+
+class _Silence:
+    """Logs what a run waits for once it has been silent for a while, and again now and then."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+        self._seen: tuple[object, int] | None = None
+        self._next = 0.0
+
+    def watch(self, run: FlowRun, lines: int) -> None:
+        """Look at the run; `lines` is how many lines its log has."""
+        now, seen = time.monotonic(), (run.state_type, lines)
+        if seen != self._seen:
+            self._seen, self._next = seen, now + SILENCE
+        elif now > self._next:
+            self._next = now + REPEAT
+            if line := waiting_line(self._client, run, datetime.now(UTC)):
+                get_run_logger().info("%s", line)
 
 
 def _raise_for(run: FlowRun) -> None:

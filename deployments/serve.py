@@ -58,7 +58,8 @@ def main() -> None:
     if answers(f"{ui}/api/health"):
         stop(f"port {options.port}: a server answers there already; --port takes another one")
     children = Children()
-    children.start([*PREFECT, "server", "start", "--host", options.host, "--port", str(options.port)])
+    server = [sys.executable, str(HERE / "server.py"), "server", "start"]
+    children.start([*server, "--host", options.host, "--port", str(options.port)])
     children.wait_until(f"{ui}/api/health")
     children.once([sys.executable, str(HERE / "apply.py"), "--store", store])
     children.start([sys.executable, str(HERE / "zombie_runs.py")])
@@ -67,6 +68,8 @@ def main() -> None:
     files = [sys.executable, str(HERE / "reports.py"), "--store", store, "--port", str(options.reports_port)]
     children.start(files)
     print(f"\nUI {ui}\nreports {os.environ['CGCNN_REPORTS_URL']}\nstore {store}")
+    if "postgresql" not in os.environ.get("PREFECT_SERVER_DATABASE_CONNECTION_URL", ""):
+        print("database SQLite: for one person; PostgreSQL for several people or many workers (docs/group.md)")
     if not gpu:
         print("no worker for the pool gpu (--gpu-worker starts one)")
     print("Ctrl-C stops it all\n", flush=True)

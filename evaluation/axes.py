@@ -178,3 +178,9 @@ class Figure:
     charts: list[Chart]
     caption: str
     key: list[tuple[str, str]] = field(default_factory=list)  # (style, text)
+    numbers: dict[str, list[float]] = field(default_factory=dict)  # columns by name and unit, for the reader's CSV
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the page has what is drawn as numbers: the figure's own, or the materials of its points."""
+        return bool(self.numbers) or any(chart.points for chart in self.charts)

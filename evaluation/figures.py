@@ -43,7 +43,13 @@ def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, err
     caption = f"The weights of epoch {kept_epoch} (marked) are the ones evaluated. " if len(kept) else ""
     loss = "The training loss is on the standardised target." if errors else "Validation error: of the probability."
     key = [("line s0", name), ("line s1", "training loss")]
-    return Figure("Learning curves", charts, caption + loss, key)
+    numbers = {
+        "epoch": history["epoch"].tolist(),
+        name + unit: validation.tolist(),
+        "training loss": history["train_loss"].tolist(),
+        "learning rate": history["learning_rate"].tolist(),
+    }
+    return Figure("Learning curves", charts, caption + loss, key, numbers)
 
 
 def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
@@ -75,7 +81,9 @@ def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
     )
     caption += f"{counted(beyond, 'test structure')} beyond the axis." if beyond else ""
     key = [("bar", "test"), ("line s1", "train")] if len(train) else [("bar", "test")]
-    return Figure("Residuals", [chart], caption.replace(" .", "."), key)
+    numbers = {f"from{unit}": edges[:-1].tolist(), f"to{unit}": edges[1:].tolist(), "test (%)": shares[0].tolist()}
+    numbers |= {"train (%)": shares[1].tolist()} if len(train) else {}
+    return Figure("Residuals", [chart], caption.replace(" .", "."), key, numbers)
 
 
 def _upright(chart: Chart, x: float) -> Mark:
@@ -102,7 +110,9 @@ def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> 
     said = "; ".join(f"layer {s['layer']} {s['lowest']:.2f} to {s['highest']:.2f}" for s in summary)
     key = [(f"line s{n % 6}", f"layer {s['layer']}") for n, s in enumerate(summary)]
     caption = f"Measured on the trained model, over the edges of its graphs. Lowest to highest of any distance: {said}."
-    return Figure("Gate value by distance", [chart], caption, key)
+    columns = {"layer": "layer", "distance": "distance (Å)", "mean_gate": "mean gate value", "edges": "edges"}
+    numbers = {columns[name]: gates[name][edges > 0].tolist() for name in columns}
+    return Figure("Gate value by distance", [chart], caption, key, numbers)
 
 
 def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
@@ -116,7 +126,9 @@ def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
     chart.line([0, 1], [0, 1], "diagonal")
     keep = np.unique(np.linspace(0, len(false) - 1, 600).astype(int))  # as many as the eye can tell apart
     chart.line(false[keep], true[keep], "line s0")
-    return Figure("ROC curve", [chart], f"Area under the curve {significant(auc)}; guessing gives 0.5 (dashed).")
+    caption = f"Area under the curve {significant(auc)}; guessing gives 0.5 (dashed)."
+    numbers = {"false positive rate": false[keep].tolist(), "true positive rate": true[keep].tolist()}
+    return Figure("ROC curve", [chart], caption, numbers=numbers)
 
 
 def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
@@ -132,7 +144,9 @@ def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
     for b in bins:
         tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {counted(int(b['count']), 'structure')}"
         chart.dots([b["predicted"]], [b["observed"]], "dot s0", tip)
-    return Figure("Reliability", [chart], "On the dashed line, a probability means what it says.")
+    columns = {"predicted": "predicted probability", "observed": "observed share", "count": "structures"}
+    numbers = {columns[name]: [b[name] for b in bins] for name in columns}
+    return Figure("Reliability", [chart], "On the dashed line, a probability means what it says.", numbers=numbers)
 
 
 def probability_figure(predictions: pd.DataFrame) -> Figure | None:
@@ -152,7 +166,9 @@ def probability_figure(predictions: pd.DataFrame) -> Figure | None:
     chart.bars(edges.tolist(), counts[0].tolist(), "bar", tips)
     chart.outline(edges.tolist(), counts[1].tolist(), "line s1")
     key = [("bar", "positive"), ("line s1", "negative")]
-    return Figure("Predicted probability by class", [chart], "A good classifier keeps the two apart.", key)
+    numbers = {"from": edges[:-1].tolist(), "to": edges[1:].tolist()}
+    numbers |= {"positive": counts[0].tolist(), "negative": counts[1].tolist()}
+    return Figure("Predicted probability by class", [chart], "A good classifier keeps the two apart.", key, numbers)
 
 
 def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> list[dict[str, Any]]:

@@ -1,22 +1,17 @@
 """Program: stored tables to report.html, one file that needs no network, and summary.md, the same numbers as text."""
 
-import base64
-import hashlib
 import json
 import logging
-import re
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation import figures, formatting
+from evaluation.html import render
 from evaluation.metrics import SPLITS
 from evaluation.parity import named_points, parity_figure
 from evaluation.summary import summary
@@ -75,7 +70,7 @@ class ReportSpec(Spec):
 def build(spec: ReportSpec) -> Facts:
     """Write report.html and summary.md."""
     view = gathered(spec)
-    page = rendered(view)
+    page = render("report.html.jinja", view)
     (spec.output / "report.html").write_text(page, encoding="utf-8")
     (spec.output / "summary.md").write_text(summary(view), encoding="utf-8")
     log.info("report.html: %s", formatting.counted(len(page.encode()), "byte"))
@@ -92,6 +87,7 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
     yes_or_no = about.task == "classification"
     scale = formatting.error_scale(about.unit, metrics["test"].get("mae"))
     by = None if yes_or_no else scale
+    worst = pq.read_table(spec.evaluation / "worst.parquet").to_pylist()
     view = {
         "about": about,
         "metrics": metrics,
@@ -106,7 +102,8 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
         "periodic": figures.element_cells(errors, by),
         "gates": figures.gate_figure(_optional(spec.gates), metrics["gates"]),
         "learning": figures.learning_figure(_rows(spec.history), about.kept_epoch, scale, errors=not yes_or_no),
-        "worst": pq.read_table(spec.evaluation / "worst.parquet").to_pylist(),
+        "worst": worst,
+        "places": formatting.decimals(row["error"] for row in worst),
         "rejected": [row for path in spec.rejected for row in _first(path)][:N_EXAMPLES],
         "conflicts": _first(spec.conflicts) if spec.conflicts else [],
         "settings": settings(about.configuration),
@@ -119,10 +116,14 @@ def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any
     about: About = view["about"]
     caption = f"{about.note} " if about.note else ""
     parity = parity_figure(predictions, view["name"], about.unit, caption)
+    points = named_points(predictions, parity.charts[0])
+    if len(points["id"]) < len(predictions):
+        named = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
+        parity = replace(parity, caption=f"{caption}The page names {named}; its CSV has these alone.")
     return {
         "main": [parity],
         "beside": [f for f in (figures.residual_figure(predictions, view["scale"]),) if f],
-        "points": named_points(predictions, parity.charts[0]),
+        "points": points,
         "published": published_rows(view),
     }
 
@@ -225,46 +226,6 @@ def _first(path: Path) -> list[dict[str, Any]]:
     for batch in pq.ParquetFile(path).iter_batches(batch_size=N_EXAMPLES):
         return list(batch.to_pylist())
     return []
-
-
-def rendered(view: dict[str, Any]) -> str:
-    """The page. Everything that came from a table is escaped; only the page's own script may run."""
-    env = Environment(
-        loader=PackageLoader("evaluation", "template"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    env.filters |= {
-        "significant": formatting.significant,
-        "share": formatting.share,
-        "duration": formatting.duration,
-        "formula": subscripted,
-        "fixed": partial(formatting.fixed, decimals=formatting.decimals(row["error"] for row in view["worst"])),
-    }
-    env.globals |= {"counted": formatting.counted, "page_of": page_of}
-    folder = Path(__file__).parent / "template"
-    script = (folder / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = (folder / "report.css").read_text(encoding="utf-8")
-    template = env.get_template("report.html.jinja")
-    return template.render(**view, script=Markup(script), style=Markup(style), script_digest=digest)
-
-
-def subscripted(formula: str) -> str:
-    """SrTiO3 as SrTiO₃; anything that is not a formula as it is."""
-    if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
-        return formula
-    return re.sub(r"(?<=[A-Za-z)])[\d.]+", lambda m: m[0].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), formula)
-
-
-def page_of(material_id: str, template: str | None) -> str | None:
-    """The address of a material's page, where the source has pages and the id can be part of an address."""
-    if not template or not template.startswith("https://") or not re.fullmatch(r"[\w.-]+", material_id):
-        return None
-    return template.replace("{id}", quote(material_id, safe=""))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def named_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
     error = (predictions["predicted"] - predictions["target"]).abs()
     rows = predictions.assign(order=order, error=error).dropna(subset=["order"])
     rows = rows.sort_values(["order", "error", "material_id"], ascending=[True, False, True])
-    size = rows["material_id"].map(_size) + rows["formula"].map(_size) + 20
+    size = rows["material_id"].map(_size) + rows["formula"].map(_size) + 24
     rows = rows[size.cumsum() <= NAMED_BYTES]
     return {
         "frame": [chart.left, chart.right, chart.bottom, chart.top],
@@ -117,4 +117,4 @@ def _size(text: str) -> int:
 
 
 def _short(values: pd.Series) -> list[float]:
-    return [float(f"{value:.4g}") for value in values]
+    return [float(f"{value:.6g}") for value in values]

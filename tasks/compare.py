@@ -47,7 +47,7 @@ def reference_model(downloaded: Artefact, trained: Artefact, context: RunContext
     return ReferenceModel(model=model, predictions=predictions.sha256 if predictions else None)
 
 
-@step(version=1)
+@step(version=2)
 def compare(trained: Artefact, against: ReferenceModel, config: PromotionConfig, context: RunContext) -> BuildPlan:
     """The decision whether the model is promoted, with its numbers, and what is new in its data."""
     spec: dict[str, Any] = {"challenger": context.file(trained, PREDICTIONS), "config": config}

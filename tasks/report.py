@@ -41,7 +41,7 @@ def report_key(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name not in COSTS}
 
 
-@step(version=2, extra_key=report_key, on_complete=publish)
+@step(version=3, extra_key=report_key, on_complete=publish)
 def report(  # noqa: PLR0913  a page tells of all steps before it
     downloaded: Artefact,
     structures: Artefact,

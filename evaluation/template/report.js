@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const tip = document.getElementById("tip");
-  const minus = (value) => String(value).replace("-", "−");
+  const short = (value) => String(Number(value.toPrecision(4))).replace("-", "−");
   const isFormula = /^(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+$/;
   const formula = (text) => isFormula.test(text)
     ? text.replace(/([A-Za-z)])([\d.]+)/g, (_, a, n) => a + n.replace(/\d/g, (d) => "₀₁₂₃₄₅₆₇₈₉"[d]))
@@ -63,8 +63,8 @@
       return [
         formula(data.formula[i]),
         data.id[i],
-        "reference " + minus(data.target[i]) + " " + unit,
-        "predicted " + minus(data.predicted[i]) + " " + unit,
+        "reference " + short(data.target[i]) + " " + unit,
+        "predicted " + short(data.predicted[i]) + " " + unit,
         splitOf(i),
       ];
     };

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.comparison import CompareSpec, bootstrap_means, build, compared, decided, drift
+from evaluation.comparison import CompareSpec, build, compared, decided, drift, mean_interval
 from evaluation.config import PromotionConfig
 from storage import schemas
 
@@ -43,10 +44,32 @@ def test_the_difference_is_that_of_the_errors_on_common_test_rows(tables):
 def test_the_interval_is_that_of_normal_theory_where_that_holds():
     """The mean of n normal numbers has a standard error of σ/√n."""
     values = np.random.default_rng(3).normal(0.0, 2.0, 900)
-    low, high = np.quantile(bootstrap_means(values, 4000), [0.025, 0.975])
+    low, high = mean_interval(values, PromotionConfig(draws=4000))
     error = values.std() / 30
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_a_higher_confidence_gives_a_wider_interval():
+    values = np.random.default_rng(3).normal(0.0, 2.0, 900)
+    (low, high), (lower, higher) = (mean_interval(values, PromotionConfig(confidence=c)) for c in (0.8, 0.99))
+    error = values.std() / 30
+    assert lower < low < high < higher
+    assert (high - low, higher - lower) == pytest.approx((2 * 1.28 * error, 2 * 2.58 * error), rel=0.1)
+
+
+def test_a_lone_material_has_no_spread():
+    assert mean_interval(np.array([0.25]), PromotionConfig()) == (0.25, 0.25)
+
+
+def test_the_interval_of_a_large_test_set_needs_little_memory():
+    """200,000 materials and 100 draws are 320 MB of values and indices if they are all drawn at once."""
+    values = np.random.default_rng(3).normal(0.0, 2.0, 200_000)
+    tracemalloc.start()
+    mean_interval(values, PromotionConfig(draws=100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.axes import Axis
-from evaluation.page import page_of, subscripted
+from evaluation.html import page_of, subscripted
 
 
 class Reader(HTMLParser):
@@ -43,7 +43,8 @@ def test_html_in_ids_and_formulas_is_shown_as_text(make_run, table, evil_ids):
     assert all(evil in seen.text for evil in evil_ids[:2])
     assert "<b>x" in seen.text
     assert "img" not in {tag for tag, _ in seen.tags}
-    assert sum(tag == "script" for tag, _ in seen.tags) == 2
+    assert sum(tag == "script" and "type" not in attrs for tag, attrs in seen.tags) == 2
+    assert {attrs.get("type") for tag, attrs in seen.tags if tag == "script"} == {None, "application/json"}
     assert not [name for _, attrs in seen.tags for name in attrs if name.startswith("on")]
     assert "<img" not in run.summary
     assert "<script" not in run.summary
@@ -51,9 +52,9 @@ def test_html_in_ids_and_formulas_is_shown_as_text(make_run, table, evil_ids):
 
 def test_only_the_page_s_own_script_may_run(make_run, table):
     page = make_run(table(100)).page
-    allowed = re.search(r"script-src 'sha256-([^']+)'", page)[1]
-    script = re.search(r"<script>(.*)</script>", page, re.DOTALL)[1]
-    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == allowed
+    allowed = re.findall(r"'sha256-([^']+)'", page)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts] == allowed
     assert "default-src 'none'" in page
 
 
@@ -96,6 +97,10 @@ def test_a_large_run_stays_below_5_megabytes(make_run, table, length):
     run = make_run(table(n, material_id=[f"{i:>{length}}<" for i in range(n)]))
     assert len(run.page.encode()) < 5e6
     assert len(run.summary.encode()) < 1e5
+    points = json.loads(re.search(r'id="points">(.*?)</script>', run.page, re.DOTALL)[1])
+    kept = len(points["id"])
+    assert (f"The page names {kept:,} of 60,000 structures" in run.page) == (kept < n)
+    assert (kept < n) == (length == 400)
 
 
 def test_the_note_stands_wherever_numbers_do(make_run, table):
@@ -147,7 +152,7 @@ def test_unusual_runs_have_a_page(make_run, table, columns, task):
         target = (np.array(columns.get("target", table(100)["target"])) > 0).astype(float)
         rows = {**columns, "target": target, "predicted": np.linspace(0, 1, 100)}
     run = make_run(table(100, **rows), task=task, epochs=1, kept_epoch=1)
-    assert "nan" not in Reader(run.page).text.lower().replace("nand", "")
+    assert not re.search(r"\bnan\b", Reader(run.page).text, re.IGNORECASE)
     assert "NaN" not in re.sub(r"NaN\(", "", "".join(re.findall(r' d="([^"]*)"', run.page)))
     assert "None" not in run.page
 

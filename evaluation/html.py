@@ -1,0 +1,65 @@
+"""Self-contained pages: a template, the styles and scripts that every page with figures needs, and those of its own."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evaluation import formatting
+
+FOLDER = Path(__file__).parent / "template"
+SCRIPTS = ("report.js", "save.js")
+STYLES = ("report.css",)
+
+
+def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
+    """The page as HTML. Every value of `view` is escaped, and a name that `view` lacks is an error.
+
+    `scripts` and `styles` are files of the folder template/ that the page needs besides SCRIPTS and STYLES. The
+    template gets their text as `scripts` and `style`, and the `digests` of the scripts (base64 of SHA-256), which its
+    Content-Security-Policy names so that nothing else may run.
+    """
+    env = Environment(
+        loader=PackageLoader("evaluation", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    env.filters |= {
+        "significant": formatting.significant,
+        "share": formatting.share,
+        "duration": formatting.duration,
+        "formula": subscripted,
+        "fixed": formatting.fixed,
+    }
+    env.globals |= {"counted": formatting.counted, "page_of": page_of}
+    texts = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *scripts)]
+    style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in (*STYLES, *styles))
+    page = {
+        "scripts": [Markup(text) for text in texts],
+        "digests": [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts],
+        "style": Markup(style),
+    }
+    return env.get_template(template).render(**view, **page)
+
+
+def subscripted(formula: str) -> str:
+    """SrTiO3 as SrTiO₃; anything that is not a formula as it is."""
+    if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
+        return formula
+    return re.sub(r"(?<=[A-Za-z)])[\d.]+", lambda m: m[0].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), formula)
+
+
+def page_of(material_id: str, template: str | None) -> str | None:
+    """The address of a material's page, where the source has pages and the id can be part of an address."""
+    if not template or not template.startswith("https://") or not re.fullmatch(r"[\w.-]+", material_id):
+        return None
+    return template.replace("{id}", quote(material_id, safe=""))

@@ -15,13 +15,23 @@ from storage.store import Store
 
 
 def retrain_here(config: RetrainConfig) -> list[str]:
-    """Run the flow; the lines that end the log: the test error, the baseline, the report.
+    """Run the flow; the lines that end the log: the test error, the baseline, the report."""
+    signal.signal(signal.SIGTERM, _leave)
+    run = run_here(config)
+    return [
+        f"{run.card.run}: {run.card.target}",
+        result(run),
+        f"report: {Store.at(config.store).location(run.card.report)}",
+    ]
+
+
+def run_here(config: RetrainConfig) -> Run:
+    """Run the flow; its card.
 
     A source that does not exist is told before Prefect starts anything.
     """
     check_source(config.source, config.target, config.materials_project)
     Store.at(config.store).check()
-    signal.signal(signal.SIGTERM, _leave)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
@@ -45,13 +55,8 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     promoted = retrain(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact
         promoted = promoted.result()
-    store = Store.at(config.store)
-    card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
-    return [
-        f"{card.run}: {card.target}",
-        result(Run(finished=promoted.created, card=card)),
-        f"report: {store.location(card.report)}",
-    ]
+    path = Store.at(config.store).path(promoted, CARD)
+    return Run(finished=promoted.created, card=Card.model_validate_json(path.read_bytes()))
 
 
 def _check_server(url: str) -> None:

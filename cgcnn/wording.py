@@ -1,0 +1,16 @@
+"""Errors of a command's options, said in Python's words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import InputError
+
+
+@contextmanager
+def arguments_not_options() -> Iterator[None]:
+    """`--store nowhere: no such folder` becomes `store nowhere: …`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(r"(^|\s)--(?=(model|store|source|target|config)\b)", r"\1", str(error))) from None

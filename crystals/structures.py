@@ -1,0 +1,125 @@
+"""Structures in memory, pymatgen's or ASE's → crystals and their edges → graphs as Arrow tables. Nothing is written."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+from ase import Atoms
+from pymatgen.core.structure import IStructure, Structure
+
+from crystals.checks import Candidate, fault_of
+from crystals.config import ChecksConfig, GraphConfig
+from crystals.crystal import Crystal
+from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
+from crystals.sources.batches import BATCH
+from crystals.sources.reading import Unreadable, from_pymatgen
+from crystals.table import list_column
+
+BOUNDS = ChecksConfig()
+AXES = "abc"
+KINDS = (IStructure, Atoms)  # a Structure is an IStructure
+
+Refuse = Callable[[int, str], None]
+
+
+class Found(NamedTuple):
+    """A structure's position in the input, its crystal, and the edges of its graph."""
+
+    position: int
+    crystal: Crystal
+    edges: Edges
+
+
+def is_one(structures: object) -> bool:
+    """Is it one structure? Structures and Atoms are sequences, too: of sites, of atoms."""
+    return isinstance(structures, KINDS)
+
+
+def from_structure(structure: object) -> Crystal:
+    """The arrays of a pymatgen Structure or an ASE Atoms object. Raises Unreadable if it is no ordered crystal."""
+    if isinstance(structure, Atoms):
+        return from_ase(structure)
+    if isinstance(structure, IStructure):
+        _check_periodic(structure.lattice.pbc)
+        return from_pymatgen(cast(Structure, structure))
+    raise Unreadable("unreadable", f"is a {type(structure).__name__}; expected a pymatgen Structure or an ASE Atoms")
+
+
+def from_ase(atoms: Atoms) -> Crystal:
+    """The arrays of an Atoms object that is periodic in three directions and has one element on each site."""
+    if not len(atoms):
+        raise Unreadable("unreadable", "has no atoms")
+    _check_periodic(atoms.pbc)
+    # Read from a CIF, a site that elements share has the most frequent one as its symbol, and all of them in `info`.
+    for kind, shares in atoms.info.get("occupancy", {}).items():
+        if any(share != 1 for share in shares.values()):
+            raise Unreadable("ordered", f"sites of kind {kind} are occupied by {_shares(shares)}")
+    return Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions(wrap=False))
+
+
+def _check_periodic(pbc: Iterable[bool]) -> None:
+    missing = [axis for axis, periodic in zip(AXES, pbc, strict=True) if not periodic]
+    if missing:
+        raise Unreadable("periodic", f"is not periodic along {', '.join(missing)}; a crystal is, along a, b and c")
+
+
+def _shares(shares: dict[str, float]) -> str:
+    return ", ".join(f"{symbol}:{share:g}" for symbol, share in shares.items())
+
+
+def crystals_with_edges(
+    structures: Iterable[Any], config: GraphConfig, refuse: Refuse, start: int = 0
+) -> Iterator[Found]:
+    """Each structure that has a graph, in order; `refuse` gets the position and the reason of each that has none.
+
+    `start` is the position of the first.
+
+    A structure is refused where `cgcnn predict` refuses it: it is disordered, breaks a rule of `checks.py`, or has an
+    atom without neighbours.
+    """
+    for position, structure in enumerate(structures, start):
+        try:
+            crystal = _checked(structure)
+            edges = find_neighbors(crystal, config)
+        except (Unreadable, IsolatedAtom) as reason:
+            refuse(position, str(reason))
+        else:
+            yield Found(position, crystal, edges)
+
+
+def _checked(structure: object) -> Crystal:
+    crystal = from_structure(structure)
+    fault = fault_of(Candidate(crystal, 0.0), BOUNDS)
+    if fault:
+        raise Unreadable(*fault)
+    return crystal
+
+
+def graph_tables(structures: Iterable[Any], config: GraphConfig, refuse: Refuse) -> Iterator[pa.Table]:
+    """The graphs of as many structures at a time as `cgcnn predict` takes: position, atomic_numbers, edge_…
+
+    The lists are as in the graphs table. Of an iterator no more than one table's structures are in memory.
+    """
+    stream = iter(structures)
+    for start in itertools.count(0, BATCH):
+        chunk = list(itertools.islice(stream, BATCH))
+        if not chunk:
+            return
+        found = list(crystals_with_edges(chunk, config, refuse, start))
+        if found:
+            yield _table(found)
+
+
+def _table(found: list[Found]) -> pa.Table:
+    edges = [each.edges for each in found]
+    return pa.table(
+        {
+            "position": pa.array([each.position for each in found], pa.int64()),
+            "atomic_numbers": list_column([each.crystal.atomic_numbers for each in found], pa.uint8()),
+            "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
+            "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
+            "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
+        }
+    )

@@ -1,0 +1,94 @@
+"""A loaded model at work in somebody else's process: predictions and crystal features of graphs in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gnn.batches import Graphs
+from gnn.checkpoint import load_model
+from gnn.elements import symbol_of
+from gnn.loop import EVALUATED, predict
+from gnn.models.registry import ExternalModel
+from gnn.train import chosen_device
+from storage.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+@contextmanager
+def _computing_on(wanted: str) -> Iterator[torch.device]:
+    """The device, with the settings that `chosen_device` makes; what the process had before is restored."""
+    flushed = bool((torch.tensor(1e-42) * 1 == 0).item())
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield chosen_device(wanted)
+    finally:
+        torch.set_flush_denormal(flushed)
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+
+
+class Predictor:
+    """A model and its card, on a device. Graphs are tables with atomic_numbers, edge_source, _target, _distance."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._wanted = device
+        with _computing_on(device) as chosen:
+            self._model, self.card = load_model(folder, chosen)
+
+    @property
+    def elements(self) -> list[str]:
+        """The elements that the model was trained on, by atomic number."""
+        return [symbol_of(z) for z in sorted(self.card.elements)]
+
+    def unseen(self, numbers: set[int]) -> list[str]:
+        """Those of the atomic numbers that the model was not trained on, as symbols."""
+        return [symbol_of(z) for z in sorted(numbers - set(self.card.elements))]
+
+    def predict(self, table: pa.Table) -> Floats:
+        """(B,) in the target's unit, or probabilities: what `cgcnn predict` writes, from the same batches."""
+        with _computing_on(self._wanted) as device:
+            graphs = Graphs(table)
+            values = predict(self._model, graphs, torch.arange(len(graphs)), self.card.scaling, device)
+            return np.asarray(values.numpy())
+
+    @property
+    def features(self) -> int:
+        """F, the length of a crystal's features. Raises InputError for an external model."""
+        if isinstance(self._model, ExternalModel):
+            raise InputError(f"model.name {self.card.model.name}: only cgcnn and cogn have crystal features to give")
+        return int(self._last.in_features)
+
+    @property
+    def _last(self) -> Any:
+        return self._model.out
+
+    def embed(self, table: pa.Table) -> NDArray[np.float32]:
+        """(B, F): what the last linear layer turns into the prediction."""
+        with _computing_on(self._wanted) as device, torch.no_grad(), _inputs_of(self._last) as found:
+            graphs = Graphs(table)
+            for batch in graphs.batches(torch.arange(len(graphs)), EVALUATED, device):
+                self._model(batch)
+            return np.asarray(torch.cat(found).cpu().numpy())
+
+
+@contextmanager
+def _inputs_of(layer: Any) -> Iterator[list[Tensor]]:
+    """What the layer is given in each call."""
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(inputs[0])
+
+    hook = layer.register_forward_pre_hook(keep)
+    try:
+        yield found
+    finally:
+        hook.remove()

@@ -101,6 +101,6 @@ def check_trust(config: ModelConfig, *, trust_code: bool) -> None:
     """Raise InputError if the model is built by code outside this package and the user has not said to trust it."""
     if config.name not in BUILT_IN_MODELS and not trust_code:
         raise InputError(
-            f"model.name {config.name}: loading this model would run code from outside; where you trust it, say {TRUST}; "
+            f"model.name {config.name}: loading it would run code from outside; if you trust that code, say {TRUST}; "
             f"without it, allowed are {', '.join(BUILT_IN_MODELS)}"
         )

@@ -54,6 +54,7 @@ def graphs_of(
     kept: list[int] = []
     edges: list[Edges] = []
     groups: list[int | None] = []
+    volumes: list[float] = []
     column = batch.column("spacegroup_number").to_pylist()
     for row, crystal in enumerate(crystals_of(batch)):
         if crystal is None:
@@ -65,6 +66,7 @@ def graphs_of(
             continue
         kept.append(row)
         edges.append(found)
+        volumes.append(crystal.volume / len(crystal))
         groups.append(column[row] if column[row] is not None else spacegroup_number(crystal))
     rows = batch.take(pa.array(kept, pa.int64()))
     columns = {
@@ -72,6 +74,7 @@ def graphs_of(
         "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
         "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
         "edge_image": list_column([e.image.astype(np.int16) for e in edges], pa.int16()),
+        schemas.CELL_VOLUME_PER_ATOM: pa.array(volumes, pa.float64()),
         "spacegroup_number": pa.array(groups, pa.int16()),
     }
     return pa.table([columns[n] if n in columns else rows.column(n) for n in schema.names], schema=schema)

@@ -1,30 +1,23 @@
 """The program that reads what a user wants predicted: files, folders and tables, each structure in its order."""
 
-import gzip
 import itertools
 import logging
-import warnings
-import zlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pymatgen.core import Structure
-from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.checks import Candidate, fault_of
 from crystals.config import ChecksConfig, GraphConfig
 from crystals.crystal import Crystal
 from crystals.graphs import graphs_of
 from crystals.sources.batches import Row, batches_of
-from crystals.sources.files import form_of, rows_of
-from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_cif, from_pymatgen, one_line
-from crystals.sources.table import row_of
+from crystals.structure_files import count_in, rows_in
 from crystals.table import crystals_of
 from storage import schemas
-from storage.errors import InputError
-from storage.program import Facts, Spec, main
+from storage.program import Facts, Spec, main, progress
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +31,10 @@ INPUTS = pa.schema(
 )
 
 
+GRAPHS = schemas.graphs(TARGET, [])
+PROGRESS_INTERVAL = 0.5  # s
+
+
 class InputsSpec(Spec):
     """Paths in the order they were given, and the graphs that the model was trained on."""
 
@@ -47,30 +44,39 @@ class InputsSpec(Spec):
 
 def build(spec: InputsSpec) -> Facts:
     """Write inputs.parquet (id, formula, error) and graphs.parquet, whose material_id is the input's position."""
-    schema = schemas.graphs(TARGET, [])
     structures = schemas.structures([TARGET], [])
-    position = itertools.count()
-    refused = 0
+    done = refused = 0
     with (
         pq.ParquetWriter(spec.output / "inputs.parquet", INPUTS) as inputs,
-        pq.ParquetWriter(spec.output / "graphs.parquet", schema) as graphs,
+        pq.ParquetWriter(spec.output / "graphs.parquet", GRAPHS) as graphs,
     ):
-        for batch in batches_of(_rows(spec.files), structures):
-            numbers = [str(next(position)) for _ in range(len(batch))]
-            errors = _errors(batch)
-            named = batch.set_column(0, batch.schema.field(0), pa.array(numbers))
-            readable = named.filter(pa.array([error is None for error in errors]))
-            rejected: list[tuple[str, str, str]] = []
-            graphs.write_table(graphs_of(readable, spec.config, schema, rejected))
-            isolated = {number: message for number, _, message in rejected}
-            errors = [error or isolated.get(n) for error, n in zip(errors, numbers, strict=True)]
-            refused += sum(error is not None for error in errors)
+        for batch in batches_of(_followed(spec.files), structures):
+            table, errors = graph_table(batch, spec.config, done)
+            graphs.write_table(table)
+            done += len(batch)
+            refused += len(errors) - errors.count(None)
             for name, error in zip(batch.column(schemas.MATERIAL_ID).to_pylist(), errors, strict=True):
                 if error is not None:
                     log.info("%s refused: %s", name, error)
             columns = [batch.column(schemas.MATERIAL_ID), batch.column("formula"), pa.array(errors, pa.string())]
             inputs.write_table(pa.table(columns, schema=INPUTS))
-    return {"rows": next(position), "refused": refused}
+    progress("read", done, done)
+    return {"rows": done, "refused": refused}
+
+
+def graph_table(batch: pa.RecordBatch, config: GraphConfig, first: int = 0) -> tuple[pa.Table, list[str | None]]:
+    """The graphs of a batch of structures, and why a structure has none, or None: one message a structure.
+
+    In the graphs table `material_id` is the structure's position, counted from `first`; the target is null.
+    """
+    positions = [str(first + n) for n in range(len(batch))]
+    errors = _errors(batch)
+    numbered = batch.set_column(0, batch.schema.field(0), pa.array(positions, pa.string()))
+    readable = numbered.filter(pa.array([error is None for error in errors], pa.bool_()))
+    rejected: list[tuple[str, str, str]] = []
+    table = graphs_of(readable, config, GRAPHS, rejected)
+    isolated = {position: message for position, _, message in rejected}
+    return table, [error or isolated.get(position) for error, position in zip(errors, positions, strict=True)]
 
 
 def _errors(batch: pa.RecordBatch) -> list[str | None]:
@@ -86,56 +92,23 @@ def _physical_fault(crystal: Crystal | None) -> str | None:
     return fault and fault[1]
 
 
-def _rows(files: list[Path]) -> Iterator[Row]:
-    for path in files:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and _is_structure(p))
-            if not inside:
-                yield Row(str(path), {}, lambda: _refuse("the folder has no CIF or POSCAR file"))
-            yield from map(_file, inside)
-        elif form_of(path):
-            yield from _table(path)
-        else:
-            yield _file(path)
+def _followed(files: list[Path]) -> Iterator[Row]:
+    """The rows of all files; tells how many have been read, as long as it takes long."""
+    total = count_in(files)
+    count, last = itertools.count(1), time.monotonic()
 
+    def counted(row: Row) -> Row:
+        def read() -> Crystal:
+            nonlocal last
+            done, now = next(count), time.monotonic()
+            if now - last >= PROGRESS_INTERVAL:
+                progress("read", done, total)
+                last = now
+            return row.read()
 
-def _table(path: Path) -> Iterator[Row]:
-    try:
-        yield from itertools.starmap(row_of, enumerate(rows_of(path), start=1))
-    except InputError as error:
-        message = str(error)
-        yield Row(str(path), {}, lambda: _refuse(message))
+        return Row(row.material_id, row.values, read)
 
-
-def _is_structure(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith((".cif", ".vasp", ".poscar")) or name.startswith(("poscar", "contcar"))
-
-
-def _file(path: Path) -> Row:
-    return Row(str(path), {}, lambda: _read(path))
-
-
-def _read(path: Path) -> Crystal:
-    packed = path.suffix.lower() == ".gz"
-    try:
-        text = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode("utf-8", "replace")
-    except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
-    if path.name.lower().removesuffix(".gz").endswith(".cif"):
-        return from_cif(text)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
-            warnings.simplefilter("error", BadPoscarWarning)
-            return from_pymatgen(Structure.from_str(text, fmt="poscar"))
-    except PARSER_ERRORS as error:
-        raise Unreadable("unreadable", f"is neither CIF (.cif) nor POSCAR: {one_line(error)}") from None
-
-
-def _refuse(message: str) -> Crystal:
-    raise Unreadable("unreadable", message)
+    return (counted(row) for path in files for row in rows_in(path))
 
 
 if __name__ == "__main__":

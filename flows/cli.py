@@ -106,15 +106,22 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="the property of other structures, from a trained model",
-        description="Predict for CIF and POSCAR files, folders of them, and tables of structures.",
+        description="Predict for files of structures in the formats of docs/predict.md, folders of them, and tables.",
         allow_abbrev=False,
     )
-    predict.add_argument("files", nargs="+", metavar="FILE", help="CIF, POSCAR, a folder of them, or a table")
+    predict.add_argument(
+        "files", nargs="+", metavar="FILE", help="CIF, POSCAR, extxyz, …, a folder of them, or a table"
+    )
     predict.add_argument(
         "--model", default="champion", help="champion (default), a champion's name, a run, latest, or a model's folder"
     )
     predict.add_argument("--store", default="store", help="the store of the runs (default: store)")
     predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")
+    predict.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="run the code of a model that is a package.module:Class; whoever made the model folder chose that code",
+    )
     predict.set_defaults(run=run_predict)
 
 
@@ -160,12 +167,17 @@ def run_retrain(options: argparse.Namespace) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """`cgcnn predict`."""
-    from tasks.prediction import predict  # the other commands need none of what it imports
+    from flows.progress_bar import progress_bar  # the other commands need none of what these import
+    from tasks.prediction import PredictRequest, predict
 
-    def log(line: str) -> None:
-        print(printable(line), file=sys.stderr)
-
-    predict(options.files, options.model, options.store, options.output, log)
+    request = PredictRequest(
+        files=options.files,
+        model=options.model,
+        store=options.store,
+        output=options.output,
+        trust_code=options.trust_code,
+    )
+    predict(request, lambda line: print(printable(line), file=sys.stderr), progress_bar)
 
 
 def run_show(options: argparse.Namespace) -> None:

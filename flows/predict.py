@@ -21,13 +21,15 @@ def predict(
     output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")],
     model: str = "champion",
     store: str = "store",
+    trust_code: bool = False,
 ) -> dict[str, int | str]:
-    """A table with id, formula, predicted and error of each structure; what was refused says why.
+    """A table with id, formula, predicted, error and warning of each structure; what was refused says why.
 
     Args:
-        files: CIF and POSCAR files, folders of them, and tables of structures, on the worker's machine.
+        files: Files of structures (CIF, POSCAR, extxyz, …), folders of them, and tables, on the worker's machine.
         output: The table to write, a .csv or .parquet file on the worker's machine.
         model: champion, a champion's name, a run, latest, or a model's folder.
         store: The folder that keeps every run's results, or its URL.
+        trust_code: Run the code that the model names, where it is a package.module:Class from outside.
     """
-    return predict_files(files, model, store, output)
+    return predict_files(files, model, store, output, trust_code)

@@ -5,38 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gnn.config import ModelConfig
+from gnn.model_card import CARD, ModelCard, read_card
 from gnn.models.registry import build_model
-from gnn.scores import Scaling
 from storage.errors import InputError
 
-WEIGHTS, CARD = "model.safetensors", "model.json"
-
-
-class ModelCard(BaseModel):
-    """What lies beside the weights: all that `predict` needs to use them."""
-
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-    model: ModelConfig
-    graph_config: dict[str, Any]
-    target: str
-    unit: str
-    task: str
-    threshold: float
-    mean: float
-    deviation: float
-    elements: list[int]
-
-    @property
-    def scaling(self) -> Scaling:
-        """From the network's numbers to the target."""
-        return Scaling(self.mean, self.deviation, classification=self.task == "classification")
+WEIGHTS = "model.safetensors"
 
 
 def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
@@ -45,18 +22,31 @@ def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> Non
     (folder / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
-def load_model(folder: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
-    """The model in `folder`, ready to predict."""
+def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[nn.Module, ModelCard]:
+    """The model in `folder`, ready to predict, and its card.
+
+    Nothing in the folder is unpickled, and no code that it names is imported unless `trust_code` is true. Raises
+    InputError where the folder has no model, a damaged one, or one whose code is not trusted.
+    """
+    card = read_card(folder)
+    model = build_model(card.model, trust_code=trust_code)
     try:
-        card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, ValidationError) as error:
-        raise InputError(f"{folder}: the model is damaged: {str(error).splitlines()[0]}") from None
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: is no model: there is no {Path(error.filename or WEIGHTS).name}") from None
-    model = build_model(card.model)
-    model.load_state_dict(weights)
+        model.load_state_dict(weights)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: is no model: there is no {WEIGHTS}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS}: cannot be read: {_one_line(error)}") from None
+    except RuntimeError as error:  # names or shapes differ
+        raise InputError(f"{folder}: {WEIGHTS} does not fit {CARD}: {_one_line(error)}") from None
+    damaged = [name for name, value in weights.items() if not value.isfinite().all()]
+    if damaged:
+        raise InputError(f"{folder / WEIGHTS}: {damaged[0]} has numbers that are not finite")
     return model.to(device).eval(), card
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:

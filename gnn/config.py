@@ -37,6 +37,7 @@ class ModelConfig(BaseModel):
 
     name: str = Field(
         "cgcnn",
+        max_length=200,
         description="cgcnn, cogn, or package.module:Class of a PyG model that takes (z, edge_index, edge_attr, batch).",
     )
     atom_fea_len: int = Field(64, ge=1, le=1024, description="Features of an atom in the convolutions.")
@@ -50,9 +51,9 @@ class ModelConfig(BaseModel):
     embedding: bool = Field(True, description="A learned vector for each element.")
     properties: bool = Field(True, description="Physical properties of each element.")
     gaussian_stop: float = Field(8.0, gt=0, le=20, description="Last centre of the distance expansion (Å); first is 0.")
-    gaussian_step: float = Field(0.2, gt=0, le=2, description="Distance between the centres (Å).")
+    gaussian_step: float = Field(0.2, ge=0.01, le=2, description="Distance between the centres (Å).")
     gaussian_sigma: float | None = Field(
-        None, gt=0, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
+        None, ge=0.01, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
 

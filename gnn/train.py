@@ -14,11 +14,13 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
+from gnn.applicability import training_elements, training_ranges
 from gnn.batches import Graphs
-from gnn.checkpoint import ModelCard, save_model
+from gnn.checkpoint import save_model
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from gnn.gates import gate_table
 from gnn.loop import Data, EpochMetrics, fit, predict
+from gnn.model_card import ModelCard
 from gnn.models.registry import build_model
 from gnn.scores import Scaling
 from gnn.splits import NAMES, assign
@@ -49,7 +51,8 @@ def build(spec: TrainSpec) -> Facts:
     splits, split_by = assign(graphs.table, spec.split)
     data = data_of(graphs, splits, spec, device)
     torch.manual_seed(spec.train.seed)
-    model = build_model(spec.model).to(device)
+    # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its reader.
+    model = build_model(spec.model, trust_code=True).to(device)
     parameters = sum(p.numel() for p in model.parameters())
     log.info(
         "%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device
@@ -120,8 +123,7 @@ def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.de
 
 
 def card_of(spec: TrainSpec, data: Data) -> ModelCard:
-    """What lies beside the weights."""
-    _, z = data.graphs.atom_start, data.graphs.z
+    """What lies beside the weights. All that describes data is of the training rows alone."""
     return ModelCard(
         model=spec.model,
         graph_config=spec.graph_config,
@@ -131,7 +133,8 @@ def card_of(spec: TrainSpec, data: Data) -> ModelCard:
         threshold=spec.train.threshold,
         mean=data.scaling.mean,
         deviation=data.scaling.deviation,
-        elements=z.unique().tolist(),
+        elements=training_elements(data.graphs, data.train),
+        ranges=training_ranges(data.graphs, data.train),
     )
 
 

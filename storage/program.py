@@ -83,7 +83,7 @@ def _end_with_parent() -> None:
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Tell who follows the program how far it is: a line of JSON on the standard output."""
+    """Tell who follows the program how far it is: a line of JSON on the standard output. `total` 0: it is not known."""
     print(json.dumps({PROGRESS: what, "done": done, "total": total}), flush=True)
 
 

@@ -114,6 +114,9 @@ def _published(splits: list[str]) -> list[pa.Field]:
     return [_field(name, pa.string(), nullable=True) for name in splits]
 
 
+CELL_VOLUME_PER_ATOM = "cell_volume_per_atom"  # not `volume_per_atom`, which may be somebody's target
+
+
 def graphs(target: str, splits: list[str]) -> pa.Schema:
     """One row a structure; the lists are CSR: offsets over N atoms and E edges, edges sorted by (target, distance)."""
     return pa.schema(
@@ -124,6 +127,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
             _field("edge_target", pa.list_(pa.int32())),
             _field("edge_distance", pa.list_(pa.float32()), "Å"),
             _field("edge_image", pa.list_(pa.int16())),  # 3E, the lattice steps from target's cell to source's
+            _field(CELL_VOLUME_PER_ATOM, pa.float64(), "Å³"),
             target_field(target),
             SPACEGROUP,
             *_published(splits),
@@ -132,6 +136,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
 
 
 RESERVED = {"edge_source", "edge_target", "edge_distance", "edge_image", "fault_rule", "fault_message"}
+RESERVED |= {CELL_VOLUME_PER_ATOM}
 
 REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])
 

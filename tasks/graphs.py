@@ -11,7 +11,7 @@ from tasks.caching import BuildPlan, RunContext, Shard, step
 from tasks.programs import Program
 
 
-@step(version=2)
+@step(version=3)
 def graph_shard(structures: Shard, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of one shard of structures."""
     path = context.artefacts.local_folder(structures.step, structures.key) / structures.name

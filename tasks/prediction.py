@@ -6,24 +6,82 @@ Imports no Prefect: `cgcnn predict` uses it, too.
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crystals.config import GraphConfig
+from gnn.model_card import check_trust, read_card
 from storage.errors import InputError
+from storage.program import PROGRESS
 from storage.registry import model_folder
 from storage.store import Store
 from storage.text import printable
 from tasks.programs import Program, run_program
 
+Log = Callable[[str], None]
+OnProgress = Callable[[str, int, int], None]  # what, done, total; total 0: it is not known
+Display = Callable[[Log], AbstractContextManager[tuple[Log, OnProgress | None]]]
 
-def predict(
-    files: list[str], wanted: str, root: str, output: Path | None, log: Callable[[str], None]
-) -> dict[str, int | str]:
-    """Write id, formula, predicted and error of each input to `output`, or as CSV to the standard output.
 
-    `log` gets each line that a person should read. Returns how many were predicted and refused, and of what.
+class PredictRequest(BaseModel):
+    """What to predict for, with which model, and where to. Without `output` the table is CSV on the standard output.
+
+    `trust_code` lets a model run code from outside this package: model.name package.module:Class.
     """
+
+    model_config = ConfigDict(frozen=True)
+
+    files: list[str]
+    model: str = "champion"
+    store: str = "store"
+    output: Path | None = None
+    trust_code: bool = False
+
+
+@contextmanager
+def _without_progress(log: Log) -> Iterator[tuple[Log, None]]:
+    yield log, None
+
+
+def predict(request: PredictRequest, log: Log, display: Display = _without_progress) -> dict[str, int | str]:
+    """Write id, formula, predicted, error and warning of each input.
+
+    `log` gets each line that a person should read; while the work goes on, `display` may show them and the progress in
+    its own way. Returns how many were predicted, refused and warned of, and of what.
+    """
+    output = request.output
+    _check_paths(request.files, output)
+    model = model_folder(request.model, Store.at(request.store)).absolute()
+    config = _usable(model, trust_code=request.trust_code)
+    form = output.suffix if output else ".csv"
+    with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
+        work = Path(folder)
+        made = work / "inputs" / "output"
+        inputs = Program(module="crystals.predict_inputs", spec={"files": request.files, "config": config})
+        spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
+        program = Program(module="gnn.predict", spec={**spec, "trust_code": request.trust_code})
+        with display(log) as (log_line, on_progress):
+            follow = _line_handler(log_line, on_progress)
+            read = run_program(inputs, _made(work / "inputs"), follow)
+            answered = run_program(program, _made(work / "predictions"), follow)
+        table = work / "predictions" / "output" / f"predictions{form}"
+        if output:
+            table.replace(output)
+        else:
+            with table.open(encoding="utf-8") as lines:
+                sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
+    quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
+    _log_warnings(answered, log)
+    log(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({quantity})")
+    counts = {"predicted": read["rows"] - read["refused"], "refused": read["refused"], "warned": answered["warned"]}
+    return {**counts, "quantity": quantity}
+
+
+def _check_paths(files: list[str], output: Path | None) -> None:
     if output and output.suffix not in {".csv", ".parquet"}:
         raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
     if output and output.is_dir():
@@ -33,36 +91,46 @@ def predict(
     missing = [name for name in files if not Path(name).exists()]
     if missing:
         raise InputError(f"{missing[0]}: no such file or folder")
-    model = model_folder(wanted, Store.at(root)).absolute()
-    config = _graphs_of(model)
-    form = output.suffix if output else ".csv"
-    with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
-        work = Path(folder)
-        inputs = Program(module="crystals.predict_inputs", spec={"files": files, "config": config})
-        read = run_program(inputs, _made(work / "inputs"), log)
-        made = work / "inputs" / "output"
-        spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
-        answered = run_program(Program(module="gnn.predict", spec=spec), _made(work / "predictions"), log)
-        table = work / "predictions" / "output" / f"predictions{form}"
-        if output:
-            table.replace(output)
-        else:
-            with table.open(encoding="utf-8") as lines:
-                sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
-    quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
-    unseen = answered["unseen_elements"]
-    if unseen:
-        log(f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur")
-    log(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({quantity})")
-    return {"predicted": read["rows"] - read["refused"], "refused": read["refused"], "quantity": quantity}
 
 
-def _graphs_of(model: Path) -> dict[str, Any]:
-    """The graph configuration that the model was trained with."""
+def _usable(model: Path, *, trust_code: bool) -> GraphConfig:
+    """The graph configuration that the model was trained with; refuses a model that cannot be used, before any work."""
+    card = read_card(model)
+    check_trust(card.model, trust_code=trust_code)
     try:
-        return dict(json.loads((model / "model.json").read_text(encoding="utf-8"))["graph_config"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"--model {model}: its model.json was not written by cgcnn") from None
+        return GraphConfig.model_validate(card.graph_config)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(["graph_config", *map(str, fault["loc"])])
+        raise InputError(f"{model}/model.json: {where}: {fault['msg'].removeprefix('Value error, ')}"[:500]) from None
+
+
+def _line_handler(log: Log, on_progress: OnProgress | None) -> Log:
+    """A callback for each line that a program prints: progress goes to `on_progress`, everything else is logged."""
+
+    def handle(line: str) -> None:
+        if not line.startswith(f'{{"{PROGRESS}":'):
+            log(line)
+        elif on_progress is not None:
+            record = json.loads(line)
+            on_progress(record[PROGRESS], record["done"], record["total"])
+
+    return handle
+
+
+def _log_warnings(answered: dict[str, Any], log: Log) -> None:
+    if not answered["has_ranges"]:
+        log("the model has no training ranges, for it was made before they were kept: only its elements are compared")
+    if answered["warned"]:
+        unseen = ", ".join(answered["unseen_elements"])
+        kinds = [
+            f"{kind} {count:,}" + (f" ({unseen})" if kind == "elements never seen" else "")
+            for kind, count in answered["warnings"].items()
+        ]
+        log(
+            f"{answered['warned']:,} are unlike the training structures, errors may exceed the test error "
+            f"(column `warning`): {', '.join(kinds)}"
+        )
 
 
 def _made(folder: Path) -> Path:

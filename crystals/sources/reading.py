@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
 from pymatgen.core import Composition, Element, Structure
 from pymatgen.core.structure import StructureError
@@ -65,6 +66,22 @@ def from_pymatgen(structure: Structure) -> Crystal:
             raise Unreadable("ordered", f"site {position} is occupied by {site.species_string}")
     numbers = [getattr(site.specie, "Z", 0) for site in structure]
     return Crystal(structure.lattice.matrix, np.array(numbers, dtype=np.uint8), structure.frac_coords)
+
+
+def from_atoms(atoms: Atoms) -> Crystal:
+    """The arrays of an ASE Atoms object, which must be periodic in three directions and have a cell."""
+    if not len(atoms):
+        raise Unreadable("unreadable", "has no atoms")
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        periodic = " ".join("FT"[int(flag)] for flag in atoms.pbc)
+        cell = "" if atoms.cell.rank == 3 else ", no cell"
+        raise Unreadable("lattice", f"is not periodic in three directions (pbc {periodic}{cell})")
+    numbers = atoms.numbers
+    wrong = numbers[(numbers < 1) | (numbers > 118)]
+    if len(wrong):
+        raise Unreadable("elements", f"{wrong[0]} is no atomic number")
+    # Not get_scaled_positions: it would move atoms into the cell, which the neighbour search does by itself.
+    return Crystal(atoms.cell.array, numbers.astype(np.uint8), atoms.cell.scaled_positions(atoms.positions))
 
 
 def _from_dict(value: Any) -> Crystal:

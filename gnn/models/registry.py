@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gnn.batches import Batch
 from gnn.config import BUILT_IN_MODELS, ModelConfig
 from gnn.layers import GaussianBasis
+from gnn.model_card import check_trust
 from gnn.models.cgcnn import CGCNN
 from gnn.models.cogn import CoGN
 from storage.errors import InputError
@@ -32,17 +33,25 @@ class ExternalModel(nn.Module):
         return value.reshape(len(batch))
 
 
-def build_model(config: ModelConfig) -> nn.Module:
-    """The model named in `config`, with fresh weights. Raises InputError if nothing has that name."""
+def build_model(config: ModelConfig, *, trust_code: bool = False) -> nn.Module:
+    """The model named in `config`, with fresh weights.
+
+    A model outside this package, `package.module:Class`, is imported and called only if `trust_code` is true: importing
+    a module runs it. The class has to be a torch.nn.Module that can be built without arguments. Raises InputError where
+    the code is not trusted, or the name is of nothing that can be built.
+    """
     if config.name in MODELS:
         return MODELS[config.name](config)
+    check_trust(config, trust_code=trust_code)
     module, _, name = config.name.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise TypeError("is not a subclass of torch.nn.Module")
         model = found()
-        if not isinstance(model, nn.Module):
-            raise TypeError("is not a torch.nn.Module")
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:
         known = ", ".join(MODELS)
-        raise InputError(f"model.name {config.name}: {error}; allowed are {known} and package.module:Class") from None
+        raise InputError(
+            f"model.name {config.name}: {error}; allowed are {known} and package.module:Class of an installed package"
+        ) from None
     return ExternalModel(config, model)

@@ -24,7 +24,7 @@ def test_predictions_come_in_the_order_of_the_inputs_with_reasons_for_the_refuse
     done = cgcnn("predict", tmp_path / "broken.cif", crystals, "--store", store, "--output", output)
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(output).to_pylist()
-    assert list(rows[0]) == ["id", "formula", "predicted", "error"]
+    assert list(rows[0]) == ["id", "formula", "predicted", "error", "warning"]
     assert rows[0]["id"].endswith("broken.cif")
     assert [row["id"] for row in rows[1:4]] == ["m-0", "m-1", "m-2"]
     refused = [row for row in rows if row["error"]]

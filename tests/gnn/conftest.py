@@ -23,6 +23,7 @@ def _graph(chance: np.random.Generator, atoms: int) -> dict:
         "edge_target": target.tolist(),
         "edge_distance": distance.tolist(),
         "edge_image": [0] * (3 * len(source)),
+        "cell_volume_per_atom": 15.0 + atoms,
         TARGET: float(numbers.mean() / 50 + distance.mean()),
     }
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from gnn.batches import Graphs
-from gnn.checkpoint import ModelCard, load_model, save_model
+from gnn.checkpoint import load_model, save_model
 from gnn.config import ModelConfig
+from gnn.model_card import ModelCard
 from gnn.models.cgcnn import CGCNN
 from gnn.models.registry import MODELS, build_model
 from storage.errors import InputError
@@ -100,10 +101,10 @@ def test_each_half_of_an_atom_can_be_switched_off(switch, graphs):
 
 
 def test_a_model_of_pytorch_geometrics_kind_can_be_named(graphs):
-    model = build_model(ModelConfig(name="torch.nn:Identity"))
+    model = build_model(ModelConfig(name="torch.nn:Identity"), trust_code=True)
     assert model.model is not None
     with pytest.raises(InputError, match=r"model\.name torch_geometric\.nn:Nothing"):
-        build_model(ModelConfig(name="torch_geometric.nn:Nothing"))
+        build_model(ModelConfig(name="torch_geometric.nn:Nothing"), trust_code=True)
     batch = graphs.batch(torch.arange(4), CPU)
     assert batch.edge_index.shape == (2, len(batch.edge_distance))
 

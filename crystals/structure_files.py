@@ -1,0 +1,290 @@
+"""Files of structures → rows: CIF and POSCAR by pymatgen, JSON of structures, and some of the formats that ASE reads.
+
+The files come from anywhere. So the formats are a list of those that hold data and nothing else: none that is unpickled
+(`.pckl`), run (`.py`), or that names other files to be read.
+"""
+
+import gzip
+import re
+import shutil
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import ase.io
+import ase.io.aims
+import ase.io.trajectory
+import ijson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from pymatgen.core import Structure
+from pymatgen.io.vasp.inputs import BadPoscarWarning
+
+from crystals.crystal import Crystal
+from crystals.sources.batches import Row
+from crystals.sources.files import form_of, rows_of
+from crystals.sources.reading import (
+    PARSER_ERRORS,
+    Unreadable,
+    crystal_of,
+    from_atoms,
+    from_cif,
+    from_pymatgen,
+    one_line,
+)
+from crystals.sources.table import row_of
+from storage.errors import InputError
+from storage.schemas import MATERIAL_ID
+
+# ASE's name of a format → ours. Each is text or arrays alone, and names no other file.
+ASE_FORMATS = {
+    "extxyz": "extended XYZ (.xyz, .extxyz)",
+    "traj": "ASE trajectory (.traj)",
+    "aims": "FHI-aims (geometry.in)",
+    "espresso-in": "Quantum ESPRESSO input (.pwi)",
+    "gen": "DFTB+ (.gen)",
+    "res": "SHELX (.res)",
+    "vasp-xdatcar": "XDATCAR",
+    "xsf": "XCrySDen (.xsf)",
+}
+ASE_JSON = "json"  # an ASE database in one JSON file
+FORMATS = ", ".join(["CIF (.cif)", "POSCAR, CONTCAR (.vasp, .poscar)", *ASE_FORMATS.values()])
+TABLES = "tables and structures in .parquet, .csv, .jsonl, .json"
+IN_FOLDERS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".traj", ".pwi", ".gen", ".res", ".xsf", "geometry.in")
+
+# What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
+ASE_ERRORS = (
+    *(*PARSER_ERRORS, OSError, EOFError, StopIteration, SyntaxError, struct.error, zlib.error),
+    *(ase.io.ParseError, ase.io.aims.AimsParseError, ase.io.trajectory.VersionTooOldError),
+)
+
+
+def rows_in(path: Path) -> Iterator[Row]:
+    """The structures of a file or folder, each a row whose id is the path.
+
+    Where a file has several they are `path#0`, `path#1`, …; rows of a table keep their material_id. What cannot be read
+    is a row that says why, and never an exception.
+    """
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.is_file() and is_structure_name(p.name))
+        if not inside:
+            yield _refused(path, f"the folder has no file that is read in folders: {', '.join(IN_FOLDERS)}, POSCAR*, …")
+        for file in inside:
+            yield from rows_in(file)
+    elif form_of(path) == ".json":
+        yield from _json(path)
+    elif form_of(path):
+        yield from _table(path)
+    elif _plain_name(path).endswith(".cif"):
+        yield from _numbered(path, _cif(path))
+    elif not _is_poscar_name(path) and (kind := _ase_format(path)):
+        yield from _numbered(path, _ase(path, kind))
+    else:
+        yield Row(str(path), {}, lambda: _poscar(path))
+
+
+def count_in(files: Sequence[Path]) -> int:
+    """How many structures the files and folders have, as far as names and Parquet's metadata tell; 0 if they do not."""
+    counts = [_count(path) for path in files]
+    return 0 if 0 in counts else sum(counts)
+
+
+def _count(path: Path) -> int:
+    if path.is_dir():
+        inside = [p for p in path.iterdir() if p.is_file() and is_structure_name(p.name)]
+        return count_in(inside) if inside else 1
+    if path.suffix.lower() == ".parquet":
+        try:
+            return int(pq.read_metadata(path).num_rows)
+        except (pa.ArrowException, OSError):
+            return 1
+    several = form_of(path) or _plain_name(path).endswith(("xyz", ".traj", "xdatcar"))
+    return 0 if several else 1
+
+
+def is_structure_name(name: str) -> bool:
+    """Whether a file of this name is taken from a folder."""
+    plain = name.lower().removesuffix(".gz")
+    return plain.endswith(IN_FOLDERS) or plain.startswith(("poscar", "contcar", "xdatcar"))
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz")
+
+
+def _is_poscar_name(path: Path) -> bool:
+    plain = _plain_name(path)
+    return plain.endswith((".vasp", ".poscar")) or plain.startswith(("poscar", "contcar"))
+
+
+Read = Crystal | Unreadable
+
+
+def _numbered(path: Path, found: Iterator[Read]) -> Iterator[Row]:
+    """Rows of what was found, numbered only if it is more than one."""
+    first, second = next(found, Unreadable("unreadable", "has no structure")), next(found, None)
+    if second is None:
+        yield _row(str(path), first)
+        return
+    yield _row(f"{path}#0", first)
+    yield _row(f"{path}#1", second)
+    for number, one in enumerate(found, start=2):
+        yield _row(f"{path}#{number}", one)
+
+
+def _row(name: str, found: Read) -> Row:
+    def read() -> Crystal:
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    return Row(name, {}, read)
+
+
+def _refused(path: Path, message: str) -> Row:
+    return _row(str(path), Unreadable("unreadable", message))
+
+
+def _text(path: Path) -> str:
+    try:
+        with _opened(path) as file:
+            return str(file.read().decode("utf-8", "replace"))
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _cif(path: Path) -> Iterator[Read]:
+    """The structure of each block that has atoms; the whole file's where at most one has."""
+    try:
+        text = _text(path)
+    except Unreadable as fault:
+        yield fault
+        return
+    # Divided as pymatgen does it; but that keeps the last of several blocks of one name.
+    blocks = [f"data_{block}" for block in re.split(r"^\s*data_", f"x\n{text}", flags=re.MULTILINE)[1:]]
+    blocks = [block for block in blocks if "_atom_site_" in block]
+    for block in blocks if len(blocks) > 1 else [text]:
+        try:
+            yield from_cif(block)
+        except Unreadable as fault:
+            yield fault
+
+
+def _poscar(path: Path) -> Crystal:
+    text = _text(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
+            warnings.simplefilter("error", BadPoscarWarning)
+            return from_pymatgen(Structure.from_str(text, fmt="poscar"))
+    except PARSER_ERRORS as error:
+        if _is_poscar_name(path):
+            raise Unreadable("unreadable", f"is no POSCAR: {one_line(error)}") from None
+        raise Unreadable("unreadable", f"is in no format that is read here: {FORMATS}; {TABLES}") from None
+
+
+def _ase_format(path: Path) -> str | None:
+    """The file's format, if it is one of ASE_FORMATS."""
+    try:
+        kind = filetype(str(path.absolute()))
+    except (UnknownFileTypeError, OSError, EOFError, zlib.error):
+        return None
+    return kind if kind in ASE_FORMATS else None
+
+
+def _ase(path: Path, kind: str) -> Iterator[Read]:
+    """Each frame; where one cannot be read, the reason in its place, and nothing after it."""
+    try:
+        with _named_plainly(path, kind) as file:
+            frames = ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
+            while found := _next_quietly(frames):
+                yield _converted(*found)
+    except ASE_ERRORS as error:
+        yield Unreadable("unreadable", f"{ASE_FORMATS.get(kind, 'ASE database')}: {one_line(error)}")
+
+
+def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for atoms in frames:
+            return (atoms,)  # an Atoms object without atoms counts as false
+    return None
+
+
+def _converted(atoms: Atoms) -> Read:
+    try:
+        return from_atoms(atoms)
+    except Unreadable as fault:
+        return fault
+
+
+@contextmanager
+def _named_plainly(path: Path, kind: str) -> Iterator[Path]:
+    """The file, or an unpacked copy where ASE wants a name: some readers take `*` and `[` in it as a pattern."""
+    if ioformats[kind].acceptsfd and path.suffix.lower() != ".gz":
+        yield path.absolute()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"structure.{kind}"
+        with _opened(path) as packed, copy.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+        yield copy
+
+
+def _table(path: Path) -> Iterator[Row]:
+    try:
+        for number, values in enumerate(rows_of(path), start=1):
+            yield row_of(number, values)
+    except InputError as error:
+        yield _refused(path, str(error))
+
+
+def _json(path: Path) -> Iterator[Row]:
+    """A table, a structure as pymatgen writes it or a list of them, or an ASE database."""
+    key = _first_key(path)
+    if key in {"ids", "nextid"} or key.isdigit():
+        yield from _numbered(path, _ase(path, ASE_JSON))
+    elif key in {"lattice", "sites"}:
+        yield Row(str(path), {}, lambda: crystal_of({"structure": _text(path)}))
+    else:
+        yield from _json_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    try:
+        for number, values in enumerate(rows_of(path)):
+            if isinstance(values.get("lattice"), dict) and "sites" in values:
+                name = values.get(MATERIAL_ID) or f"{path}#{number}"
+                yield Row(str(name), {}, partial(crystal_of, {"structure": values}))
+            else:
+                yield row_of(number + 1, values)
+    except InputError as error:
+        yield _refused(path, str(error))
+
+
+def _first_key(path: Path) -> str:
+    """The first key of a JSON object that tells what it is; "" for a list, and where none does."""
+    try:
+        with _opened(path) as file:
+            for prefix, event, value in ijson.parse(file):
+                if not prefix and event == "start_array":
+                    return ""
+                known = {"lattice", "sites", "ids", "nextid", "columns", "data", "index"}
+                if not prefix and event == "map_key" and (value in known or value.isdigit()):
+                    return str(value)
+    except (ijson.JSONError, OSError, EOFError, zlib.error, UnicodeDecodeError):
+        return ""
+    return ""

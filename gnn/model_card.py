@@ -1,0 +1,106 @@
+"""model.json, which lies beside a model's weights: all that predicting with them needs to know. Loads no torch.
+
+A model's folder may come from somebody else, so the file is data that is not trusted: it is checked field by field, and
+what does not fit is an InputError of one line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gnn.config import BUILT_IN_MODELS, ModelConfig
+from storage.errors import InputError
+
+if TYPE_CHECKING:
+    from gnn.scores import Scaling
+
+CARD = "model.json"
+LARGEST = 1_000_000  # bytes; written ones have about 2,000
+
+TRUST = "--trust-code (trust_code=True)"
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lower bound is above the upper one")
+    return bounds
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return text
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Text = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
+AtomicNumber = Annotated[int, Field(ge=1, le=118)]
+
+
+class TrainingRanges(BaseModel):
+    """The smallest and the largest value among the training structures."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    volume_per_atom: Bounds  # Å³
+    atoms: Bounds  # number of atoms in the cell
+    shortest_distance: Bounds  # Å, between an atom and its nearest neighbour
+
+
+class ModelCard(BaseModel):
+    """The network's configuration, the graphs it takes, and what its output means.
+
+    `mean` and `deviation` are those of the training targets, in `unit`. `elements` are the atomic numbers in the
+    training structures. `ranges` is None in a model.json that was written before ranges were kept; `elements` has all
+    elements of its data set then, those of validation and test rows too.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    model: ModelConfig
+    graph_config: dict[str, Any]
+    target: Text
+    unit: Text
+    task: Literal["regression", "classification"]
+    threshold: float
+    mean: float
+    deviation: float = Field(gt=0)
+    elements: list[AtomicNumber] = Field(max_length=118)
+    ranges: TrainingRanges | None = None
+
+    @property
+    def scaling(self) -> Scaling:
+        """From the network's numbers to the target."""
+        from gnn.scores import Scaling  # loads torch
+
+        return Scaling(self.mean, self.deviation, classification=self.task == "classification")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of the model in `folder`. Raises InputError where there is none, or none that can be used."""
+    path = folder / CARD
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: is larger than {LARGEST:,} bytes: no model.json of cgcnn")
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {f'{where}: ' if where else ''}{message}"[:500]) from None
+    except FileNotFoundError:
+        raise InputError(f"{folder}: is no model: there is no {CARD}") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def check_trust(config: ModelConfig, *, trust_code: bool) -> None:
+    """Raise InputError if the model is built by code outside this package and the user has not said to trust it."""
+    if config.name not in BUILT_IN_MODELS and not trust_code:
+        raise InputError(
+            f"model.name {config.name}: loading it would run code from outside; if you trust that code, say {TRUST}; "
+            f"without it, allowed are {', '.join(BUILT_IN_MODELS)}"
+        )

@@ -1,0 +1,226 @@
+"""Files of structures: what is read, under which id, and that a bad file is a row with a reason."""
+
+import gzip
+import json
+import pickle
+import warnings
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+from crystals.crystal import Crystal
+from crystals.sources.reading import Unreadable
+from crystals.structure_files import ASE_FORMATS, count_in, rows_in
+
+SALT = bulk("NaCl", "rocksalt", a=5.64) * (1, 1, 2)
+COPPER = bulk("Cu")
+NAMES = {
+    "extxyz": "salt.extxyz",
+    "traj": "salt.traj",
+    "aims": "geometry.in",
+    "espresso-in": "salt.pwi",
+    "gen": "salt.gen",
+    "res": "salt.res",
+    "vasp-xdatcar": "XDATCAR",
+    "xsf": "salt.xsf",
+    "vasp": "POSCAR",
+    "cif": "salt.cif",
+    "json": "salt.json",  # an ASE database
+}
+SEVERAL = ("extxyz", "traj", "vasp-xdatcar", "xsf", "cif", "json")
+
+
+def written(folder: Path, kind: str, atoms: list[Atoms]) -> Path:
+    path = folder / NAMES[kind]
+    extra = {"pseudopotentials": {"Na": "na.upf", "Cl": "cl.upf"}} if kind == "espresso-in" else {}
+    frames = [image.copy() for image in atoms]
+    if kind == "res":
+        frames = frames[0]  # one a file
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="FHI-aims IO is moving", category=FutureWarning)
+        ase.io.write(path, frames, format=kind, **extra)
+    return path
+
+
+def read(path: Path) -> dict[str, Crystal | str]:
+    """What is found, by the ends of the ids after the file's name: crystals, or why there is none."""
+    found: dict[str, Crystal | str] = {}
+    for row in rows_in(path):
+        try:
+            found[row.material_id.removeprefix(str(path))] = row.read()
+        except Unreadable as reason:
+            found[row.material_id.removeprefix(str(path))] = str(reason)
+    return found
+
+
+def assert_same(crystal: Crystal, atoms: Atoms) -> None:
+    """The same elements, volume and distances; files round differently and may turn the cell."""
+    assert isinstance(crystal, Crystal), crystal
+    again = Atoms(
+        numbers=crystal.atomic_numbers, cell=crystal.lattice, scaled_positions=crystal.frac_coords % 1, pbc=True
+    )
+    assert sorted(again.numbers) == sorted(atoms.numbers)
+    assert again.get_volume() == pytest.approx(atoms.get_volume(), rel=1e-4)
+    distances = [np.sort(a.get_all_distances(mic=True).ravel()) for a in (again, atoms)]
+    assert distances[0] == pytest.approx(distances[1], abs=1e-3)
+
+
+def test_the_formats_of_ase_are_all_tried_here():
+    assert set(ASE_FORMATS) < set(NAMES)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_file_of_one_structure_has_its_path_as_id(kind, packed, tmp_path):
+    path = written(tmp_path, kind, [SALT])
+    if packed:
+        plain, path = path, path.with_name(path.name + ".gz")
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    found = read(path)
+    assert list(found) == [""]
+    assert_same(found[""], SALT)
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_each_structure_of_a_file_is_a_row(kind, tmp_path):
+    images = [SALT, SALT * (2, 1, 1), SALT]
+    if kind == "vasp-xdatcar":  # one cell for all
+        images = [SALT, SALT, SALT]
+    if kind == "xsf":
+        images = [SALT, SALT]
+    found = read(written(tmp_path, kind, images))
+    assert list(found) == [f"#{n}" for n in range(len(images))]
+    for crystal, atoms in zip(found.values(), images, strict=True):
+        assert_same(crystal, atoms)
+
+
+def test_blocks_of_a_cif_with_one_name_and_one_without_atoms(tmp_path):
+    path = tmp_path / "two.cif"
+    ase.io.write(path, [SALT, COPPER], format="cif")
+    text = path.read_text().replace("data_image1", "data_image0")
+    path.write_text("data_global\n_journal_year 1999\n" + text + "data_broken\n_atom_site_label X\n")
+    found = read(path)
+    assert list(found) == ["#0", "#1", "#2"]
+    assert_same(found["#0"], SALT)
+    assert_same(found["#1"], COPPER)
+    assert "CIF" in found["#2"]
+
+
+def test_structures_as_pymatgen_writes_them(tmp_path):
+    structure = Structure(Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    one, several = tmp_path / "one.json", tmp_path / "several.json"
+    one.write_text(json.dumps(structure.as_dict()))
+    several.write_text(json.dumps([structure.as_dict(), {"lattice": {}, "sites": []}, structure.as_dict()]))
+    assert_same(read(one)[""], Atoms("Cu", cell=[3.6] * 3, pbc=True))
+    found = read(several)
+    assert list(found) == ["#0", "#1", "#2"]
+    assert isinstance(found["#1"], str)
+    assert_same(found["#2"], Atoms("Cu", cell=[3.6] * 3, pbc=True))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "reason"),
+    [
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), "is not periodic in three directions (pbc F F F, no cell)"),
+        (Atoms("Cu", cell=[3, 3, 20], pbc=(True, True, False)), "is not periodic in three directions (pbc T T F)"),
+        (Atoms("X", cell=[3, 3, 3], pbc=True), "0 is no atomic number"),
+    ],
+)
+def test_what_is_no_crystal_is_refused_and_its_neighbours_are_not(atoms, reason, tmp_path):
+    path = written(tmp_path, "extxyz", [COPPER, atoms, COPPER])
+    found = read(path)
+    assert found["#1"] == reason
+    assert_same(found["#0"], COPPER)
+    assert_same(found["#2"], COPPER)
+
+
+def test_the_frames_before_a_broken_one_are_kept(tmp_path):
+    path = written(tmp_path, "extxyz", [COPPER, COPPER])
+    path.write_text(path.read_text() + "2\n\nCu 0 0 0\n")
+    found = read(path)
+    assert_same(found["#0"], COPPER)
+    assert_same(found["#1"], COPPER)
+    assert "extended XYZ (.xyz, .extxyz)" in found["#2"]
+
+
+class Bomb:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+@pytest.mark.parametrize("name", ["x.py", "x.pckl", "x.traj", "x.db", "x.json", "x.bundle", "PickleTrajectory.traj"])
+def test_no_file_is_run_or_unpickled(name, tmp_path):
+    mark, path = tmp_path / "mark", tmp_path / name
+    path.write_bytes(pickle.dumps(Bomb(mark)))
+    if name == "x.py":
+        path.write_text(f"open({str(mark)!r}, 'w')\natoms = None\n")
+    (reason,) = read(path).values()
+    assert isinstance(reason, str)
+    assert not mark.exists()
+    if name in {"x.py", "x.pckl", "x.db"}:
+        assert "extended XYZ" in reason
+        assert "POSCAR" in reason
+
+
+@pytest.mark.parametrize("name", ["a*.res", "[a].res", "a@1.extxyz", "postgres.extxyz", "a b.res"])
+def test_a_name_is_a_name_and_no_pattern(name, tmp_path):
+    kind = "res" if name.endswith("res") else "extxyz"
+    written(tmp_path, kind, [COPPER]).rename(tmp_path / f"abc.{kind}")
+    path = written(tmp_path, kind, [SALT]).rename(tmp_path / name)
+    (crystal,) = read(path).values()
+    assert_same(crystal, SALT)
+
+
+def test_a_folder_gives_the_files_whose_names_say_that_they_are_structures(tmp_path):
+    for kind in ("cif", "vasp", "extxyz", "res"):
+        written(tmp_path, kind, [SALT])
+    (tmp_path / "README.txt").write_text("hello")
+    (tmp_path / "INCAR").write_text("ENCUT = 500")
+    found = [Path(row.material_id).name for row in rows_in(tmp_path)]
+    assert found == sorted(NAMES[kind] for kind in ("cif", "vasp", "extxyz", "res"))
+    assert count_in([tmp_path / "salt.cif", tmp_path / "POSCAR"]) == 2
+    assert count_in([tmp_path]) == 0  # an extxyz may have any number
+    (tmp_path / "empty").mkdir()
+    assert "no file" in read(tmp_path / "empty")[""]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("samples")
+    return {kind: written(folder, kind, [SALT, SALT][: 1 + (kind in SEVERAL)]).read_bytes() for kind in NAMES}
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(kind=st.sampled_from(sorted(NAMES)), data=st.data())
+def test_a_damaged_file_is_rows_with_reasons_and_never_an_exception(samples, tmp_path, kind, data):
+    content = bytearray(samples[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        where = data.draw(st.integers(0, len(content) - 1))
+        how = data.draw(st.sampled_from(["cut", "byte", "line", "number"]))
+        if how == "cut":
+            del content[where:]
+        elif how == "byte":
+            content[where] = data.draw(st.integers(0, 255))
+        elif how == "line":
+            del content[where : content.find(b"\n", where) + 1]
+        else:
+            content[where:where] = data.draw(st.sampled_from([b"nan", b"1e400", b"-1", b"99999999999999999999", b"\0"]))
+        if not content:
+            break
+    path = tmp_path / NAMES[kind]
+    path.write_bytes(bytes(content))
+    found = read(path)
+    assert found
+    assert all(isinstance(one, Crystal) or one for one in found.values())

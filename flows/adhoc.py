@@ -4,35 +4,68 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
-from crystals.sources.registry import check_source
+from crystals.sources.registry import ResolvedSource, check_source
 from flows.config import RetrainConfig
+from flows.interrupt import remember_run
 from flows.show import result
 from flows.temporary_server import STARTED_BY
+from storage.artefact import Artefact
 from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
 from storage.store import Store
 
 
-def retrain_here(config: RetrainConfig) -> list[str]:
-    """Run the flow; the lines that end the log: the test error, the baseline, the report.
+def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
+    """Run the flow. Returns the last lines to print: the test error beside the baseline's, and the report's place.
 
-    A source that does not exist is told before Prefect starts anything.
+    Where stderr is a terminal it shows the steps, and Prefect's log goes to a file in the store; with `verbose` its
+    lines appear on the terminal, too. A source that does not exist raises InputError before Prefect is started.
     """
-    check_source(config.source, config.target, config.materials_project)
-    Store.at(config.store).check()
+    resolved = check_source(config.source, config.target, config.materials_project)
+    store = Store.at(config.store)
+    store.check()
     signal.signal(signal.SIGTERM, _leave)
+    if sys.stderr.isatty():
+        from tasks.terminal import display, print_log  # rich is needed by nobody else
+
+        url = os.environ.get("PREFECT_API_URL")
+        opening = f"connecting to Prefect at {url} ..." if url else "starting Prefect ..."
+        with display(_log_file(store, resolved), opening) as shown:
+            promoted = _run(config, lambda: print_log(shown) if verbose else None)
+    else:
+        promoted = _run(config)
+    card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
+    return [
+        f"{card.run}: {card.target}",
+        result(Run(finished=promoted.created, card=card)),
+        f"report: {store.location(card.report)}",
+    ]
+
+
+def _log_file(store: Store, resolved: ResolvedSource) -> Path:
+    """A file of this run's own, in the folder of the store; of a store at a URL, in that of its local copy."""
+    words = [f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", Path(resolved.source).name, resolved.target]
+    return store.root / "logs" / f"{'-'.join(words)}.log"
+
+
+def _run(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda: None) -> Artefact:
+    """Run the flow against the server of PREFECT_API_URL, or a temporary one. Returns the card's artefact."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     if "PREFECT_API_URL" not in os.environ:
-        # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
+        # Who ends the whole process group ends the temporary server, too: then there is nobody to try again with.
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
         os.environ[STARTED_BY] = str(os.getpid())
     from prefect.client.schemas.objects import State
 
     from tasks.runner import DASK
 
+    prefect_imported()
     if "PREFECT_API_URL" in os.environ:
         _check_server(os.environ["PREFECT_API_URL"])
     elif DASK in os.environ:
@@ -42,16 +75,10 @@ def retrain_here(config: RetrainConfig) -> list[str]:
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
-    promoted = retrain(**settings)
+    promoted = retrain.with_options(on_running=[remember_run])(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact
         promoted = promoted.result()
-    store = Store.at(config.store)
-    card = Card.model_validate_json(store.path(promoted, CARD).read_bytes())
-    return [
-        f"{card.run}: {card.target}",
-        result(Run(finished=promoted.created, card=card)),
-        f"report: {store.location(card.report)}",
-    ]
+    return Artefact.model_validate(promoted)
 
 
 def _check_server(url: str) -> None:

@@ -4,9 +4,13 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
-from crystals.sources.registry import check_source
+from crystals.sources.registry import ResolvedSource, check_source
 from flows.config import RetrainConfig
+from flows.interrupt import remember_run
 from flows.show import result
 from flows.temporary_server import STARTED_BY
 from storage.errors import InputError, WorldError
@@ -14,21 +18,38 @@ from storage.registry import CARD, Card, Run
 from storage.store import Store
 
 
-def retrain_here(config: RetrainConfig) -> list[str]:
-    """Run the flow; the lines that end the log: the test error, the baseline, the report."""
+def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
+    """Run the flow. Returns the last lines to print: the test error beside the baseline's, and the report's place.
+
+    Where stderr is a terminal it shows the steps, and Prefect's log goes to a file in the store; with `verbose` its
+    lines appear on the terminal, too.
+    """
+    resolved = check_source(config.source, config.target, config.materials_project)
+    store = Store.at(config.store)
+    store.check()
     signal.signal(signal.SIGTERM, _leave)
-    run = run_here(config)
-    return [
-        f"{run.card.run}: {run.card.target}",
-        result(run),
-        f"report: {Store.at(config.store).location(run.card.report)}",
-    ]
+    if sys.stderr.isatty():
+        from tasks.terminal import display, print_log  # rich is needed by nobody else
+
+        url = os.environ.get("PREFECT_API_URL")
+        opening = f"connecting to Prefect at {url} ..." if url else "starting Prefect ..."
+        with display(_log_file(store, resolved), opening) as shown:
+            run = run_here(config, lambda: print_log(shown) if verbose else None)
+    else:
+        run = run_here(config)
+    return [f"{run.card.run}: {run.card.target}", result(run), f"report: {store.location(run.card.report)}"]
 
 
-def run_here(config: RetrainConfig) -> Run:
-    """Run the flow; its card.
+def _log_file(store: Store, resolved: ResolvedSource) -> Path:
+    """A file of this run's own, in the folder of the store; of a store at a URL, in that of its local copy."""
+    words = [f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", Path(resolved.source).name, resolved.target]
+    return store.root / "logs" / f"{'-'.join(words)}.log"
 
-    A source that does not exist is told before Prefect starts anything.
+
+def run_here(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda: None) -> Run:
+    """Run the flow against the server of PREFECT_API_URL, or a temporary one. Returns the finished run with its card.
+
+    A source that does not exist raises InputError before Prefect is imported; then `prefect_imported` is called.
     """
     check_source(config.source, config.target, config.materials_project)
     Store.at(config.store).check()
@@ -36,13 +57,14 @@ def run_here(config: RetrainConfig) -> Run:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     if "PREFECT_API_URL" not in os.environ:
-        # Ctrl-C ends the temporary server together with the run: then there is nobody to try again with.
+        # Who ends the whole process group ends the temporary server, too: then there is nobody to try again with.
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
         os.environ[STARTED_BY] = str(os.getpid())
     from prefect.client.schemas.objects import State
 
     from tasks.runner import DASK
 
+    prefect_imported()
     if "PREFECT_API_URL" in os.environ:
         _check_server(os.environ["PREFECT_API_URL"])
     elif DASK in os.environ:
@@ -52,7 +74,7 @@ def run_here(config: RetrainConfig) -> Run:
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
-    promoted = retrain(**settings)
+    promoted = retrain.with_options(on_running=[*retrain.on_running_hooks, remember_run])(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact
         promoted = promoted.result()
     path = Store.at(config.store).path(promoted, CARD)

@@ -10,10 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.config import assignment, configured, keys, preset_or_file
+from flows.config import RetrainConfig, assignment, configured, keys, preset_or_file
+from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
 from storage.text import one_line, printable
+
+OPTIONS = ("source", "target", "store")  # keys of retrain that have an option of their own
 
 EXAMPLES = """examples:
   cgcnn retrain                                             the embedded alloys, about two minutes
@@ -39,13 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except InputError as error:
-        fail(str(error), INPUT_IS_WRONG)
+        fail(_message(error), INPUT_IS_WRONG)
     except WorldError as error:
-        fail(str(error), TRY_AGAIN)
+        fail(_message(error), TRY_AGAIN)
     except KeyboardInterrupt:
-        fail("stopped; what was finished is kept, the same command goes on from there", 130)
+        fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:  # `cgcnn show | head` has read enough
         sys.stderr.close()
+
+
+def _message(error: Exception) -> str:
+    return " ".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -89,9 +96,10 @@ def _add_retrain(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    retrain.add_argument("--source", help="alloys (default), materials-project, a table, or a folder of CIF files")
-    retrain.add_argument("--target", help="column to learn; may be left out where there is only one")
-    retrain.add_argument("--store", help="folder or URL that keeps every step's result (default: store)")
+    for name in OPTIONS:
+        field = RetrainConfig.model_fields[name]
+        default = f" (default: {field.default})" if field.default else ""
+        retrain.add_argument(f"--{name}", help=f"{field.description}{default}")
     retrain.add_argument(
         "--config",
         action="append",
@@ -99,6 +107,9 @@ def _add_retrain(commands: Any) -> None:
         help="chapter, chapter-query, cogn, or a YAML file with the keys below; may be repeated",
     )
     retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
+    retrain.add_argument(
+        "--verbose", action="store_true", help="in a terminal: Prefect's log lines, too (elsewhere they always come)"
+    )
     retrain.set_defaults(run=run_retrain)
 
 
@@ -156,13 +167,12 @@ def _described_keys() -> str:
 
 def run_retrain(options: argparse.Namespace) -> None:
     """`cgcnn retrain`: the configuration is checked whole before Prefect is imported."""
-    given = {
-        name: getattr(options, name) for name in ("source", "target", "store") if getattr(options, name) is not None
-    }
+    leave_on_ctrl_c()
+    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
     from flows.adhoc import retrain_here  # imports Prefect, which takes seconds
 
-    say("\n".join(retrain_here(config)))
+    say("\n".join(retrain_here(config, verbose=options.verbose)))
 
 
 def run_predict(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,24 +15,48 @@ from storage.errors import InputError
 PRESETS = Path(__file__).parent / "presets"
 
 
+StorePlace = Annotated[
+    str, Field(description="The folder that keeps every step's result, or its URL (s3://bucket/folder).")
+]
+Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")]
+
+
 class RetrainConfig(BaseModel):
-    """Everything that a run of `retrain` can be told, with the recipe that is used where nothing is said."""
+    """The parameters of the flow `retrain`: of a run's form in the UI, of a YAML file, and of `cgcnn retrain --set`.
+
+    The form and the help list them in this order, those first that are changed most often.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = Field(
         "alloys", description="alloys, materials-project, a table of structures, or a folder of CIF files."
     )
-    target: str | None = Field(None, description="The column to learn; null takes it where there is only one.")
-    store: str = Field("store", description="The folder that keeps every step's result, or its URL.")
-    device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")
-    materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
-    checks: ChecksConfig = ChecksConfig()
+    target: str | None = Field(
+        None, description="The column to learn; null where there is only one, or the source has a default."
+    )
+    store: StorePlace = "store"
+    device: Device = "auto"
+    train: TrainConfig = TrainConfig()
+    model: ModelConfig = ModelConfig()
     graphs: GraphConfig = GraphConfig()
     split: SplitConfig = SplitConfig()
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
+    materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
+    checks: ChecksConfig = ChecksConfig()
     promotion: PromotionConfig = PromotionConfig()
+
+
+class TrainingConfig(BaseModel):
+    """The parameters of the flow `train`: a training on graphs that are in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    graphs: str = Field(pattern="^[0-9a-f]{64}$", description="The key of the graphs, a folder of `store/graphs/`.")
+    store: StorePlace = "store"
+    device: Device = "auto"
+    train: TrainConfig = TrainConfig()
+    model: ModelConfig = ModelConfig()
+    split: SplitConfig = SplitConfig()
 
 
 def _usable(store: str) -> None:

@@ -3,16 +3,14 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import Field
 
-from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from crystals.sources.registry import target_of
-from evaluation.config import PromotionConfig
-from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from flows.config import RetrainConfig
+from flows.parameters import parameters_of
 from storage.artefact import Artefact
 from storage.errors import InputError
 from tasks.caching import RunContext
@@ -48,41 +46,17 @@ def run_name() -> str:
     on_cancellation=[lambda *_: end_all(), cancel_dispatched],
     on_crashed=[lambda *_: end_all()],
 )
-def retrain(  # noqa: PLR0913  one parameter is one box of the UI's form
-    source: str = "alloys",
-    target: str | None = None,
-    store: str = "store",
-    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto",
-    materials_project: MaterialsProjectQuery = MaterialsProjectQuery(),
-    checks: ChecksConfig = ChecksConfig(),
-    graphs: GraphConfig = GraphConfig(),
-    split: SplitConfig = SplitConfig(),
-    model: ModelConfig = ModelConfig(),
-    train: TrainConfig = TrainConfig(),
-    promotion: PromotionConfig = PromotionConfig(),
-) -> Artefact:
-    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it.
-
-    Args:
-        source: alloys, materials-project, a table of structures, or a folder of CIF files.
-        target: The column to learn; null where there is only one, or a default.
-        store: The folder that keeps every step's result, or its URL (s3://bucket/folder).
-        device: auto, cpu, cuda or cuda:N.
-        materials_project: Which materials are asked for, where the source is materials-project.
-        checks: The bounds outside of which a structure is rejected.
-        graphs: Which neighbours an atom is joined to.
-        split: Which materials are trained on, and which are kept for validation and test.
-        model: The network.
-        train: How it is trained.
-        promotion: When it takes the champion's place.
-    """
-    context = RunContext(store=store, device=device, dispatch=train.where != "here")
-    resolved = resolve_source(source, target, materials_project)
+@parameters_of(RetrainConfig)
+def retrain(**settings: Any) -> Artefact:
+    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
+    config = RetrainConfig.model_validate(settings)
+    context = RunContext(store=config.store, device=config.device, dispatch=config.train.where != "here")
+    resolved = resolve_source(config.source, config.target, config.materials_project)
     downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
-    structures = validate(downloaded, resolved.target, checks, context)
-    built = build_graphs(structures, resolved.target, graphs, context)
-    trained = train_model(built, model, train.without_placement, split, context)
+    structures = validate(downloaded, resolved.target, config.checks, context)
+    built = build_graphs(structures, resolved.target, config.graphs, context)
+    trained = train_model(built, config.model, config.train.without_placement, config.split, context)
     evaluated = evaluate(trained, downloaded, context)
-    compared = compare(trained, reference_model(downloaded, trained, context), promotion, context)
+    compared = compare(trained, reference_model(downloaded, trained, context), config.promotion, context)
     page = report(downloaded, structures, built, trained, evaluated, compared, context)
     return promote(downloaded, trained, evaluated, page, compared, context)

@@ -5,7 +5,8 @@ so the UI shows *Cached* exactly when the store has the artefact; there is no se
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
+from tasks.observer import observer
 from tasks.programs import Program, run_program
 from tasks.progress import line_handler
 
@@ -105,12 +107,14 @@ def step(
             context = next(v for v in bound.arguments.values() if isinstance(v, RunContext))
             extra = {} if extra_key is None else {"extra_key": extra_key(bound.arguments)}
             recipe = recipe_of(name, version, {**bound.arguments, **extra})
-            if dispatch is not None and context.dispatch:
-                artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
-            else:
-                artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
-            if on_complete is not None:
-                on_complete(artefact, bound.arguments, found)
+            with _observed(name):
+                if dispatch is not None and context.dispatch:
+                    artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
+                else:
+                    artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
+                if on_complete is not None:
+                    on_complete(artefact, bound.arguments, found)
+            observer().finished(name, artefact.facts, found)
             if not found:
                 return artefact
             message = f"{summary_line(artefact)}; from the store"
@@ -130,6 +134,16 @@ def step(
         )(run_step)
 
     return decorate
+
+
+@contextmanager
+def _observed(name: str) -> Iterator[None]:
+    observer().started(name)
+    try:
+        yield
+    except BaseException:
+        observer().failed(name)
+        raise
 
 
 def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) -> tuple[Artefact, bool]:

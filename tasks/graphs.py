@@ -1,6 +1,7 @@
 """Step 3: from structures to crystal graphs, one task run a shard."""
 
 from concurrent.futures import CancelledError
+from itertools import count
 
 from prefect import unmapped
 
@@ -8,6 +9,7 @@ from crystals.config import GraphConfig
 from storage.artefact import Artefact, Part
 from storage.errors import WorldError
 from tasks.caching import BuildPlan, RunContext, Shard, step
+from tasks.observer import observer
 from tasks.programs import Program
 
 
@@ -25,6 +27,9 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunC
     futures = graph_shard.map(
         shards_of(structures), target=unmapped(target), config=unmapped(config), context=unmapped(context)
     )
+    finished = count(1)
+    for future in futures:
+        future.add_done_callback(lambda _: observer().progressed("graphs", "shards", next(finished), len(futures)))
     try:
         shards = futures.result()
     except CancelledError as error:  # Dask's, when the scheduler is gone

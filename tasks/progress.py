@@ -1,4 +1,4 @@
-"""Shows the output of a running program: its log lines, and its progress as a bar, as lines, and in the UI."""
+"""What a running program prints: log lines go to the log, progress to the observer, the standard output and the UI."""
 
 import json
 import logging
@@ -10,9 +10,9 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging.handlers import APILogHandler
-from tqdm import tqdm
 
 from storage.program import PROGRESS
+from tasks.observer import observer
 
 
 def line_handler(step: str) -> Callable[[str], None]:
@@ -25,8 +25,8 @@ def line_handler(step: str) -> Callable[[str], None]:
         if record is None:
             logger.info("%s", line)
         elif "epoch" in record:
-            epochs = shown.setdefault("epoch", Progress(step, "epoch", key="training", description="Epochs trained"))
-            epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']}")
+            epochs = shown.setdefault("epoch", Progress(step, "epochs", key="training", description="Epochs trained"))
+            epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']:.4g}")
         else:
             what = record[PROGRESS]
             progress = shown.setdefault(
@@ -42,31 +42,32 @@ def _record_of(line: str) -> dict[str, Any] | None:
 
 
 class Progress:
-    """A bar in a terminal, lines elsewhere, and a progress artifact in the UI."""
+    """The progress of one program: told to the observer, as lines, and as a progress artifact in the UI."""
 
     def __init__(self, step: str, unit: str, *, key: str, description: str) -> None:
         self._step, self._unit, self._key, self._description = step, unit, key, description
-        self._bar: tqdm[Any] | None = None
         self._artifact: UUID | None = None
         self._tenths = 0
 
-    def move(self, done: int, total: int, line: str | None = None, beside: str = "") -> None:
-        """Move on. Outside a terminal `line` is report_key as it is; without one, every tenth of the way is logged."""
-        if sys.stderr.isatty():
-            self._bar = self._bar or tqdm(total=total, desc=self._step, unit=self._unit)
-            self._bar.set_postfix_str(beside)
-            self._bar.update(done - self._bar.n)
-            if done == total:
-                self._bar.close()
-        elif line is not None:
-            print(line, flush=True)
+    def move(self, done: int, total: int, line: str | None = None, note: str = "") -> None:
+        """So many of `total` units are done.
+
+        `line` is printed on the standard output as it is, unless a display on the same terminal shows the progress.
+        Without a line, every tenth of the way is logged.
+        """
+        observer().progressed(self._step, self._unit, done, total, note)
         if line is not None:
-            _ui_log().info("%s", line)
+            self._report(line)
         elif 10 * done // total > self._tenths:
             self._tenths = 10 * done // total
-            logger = _ui_log() if sys.stderr.isatty() else get_run_logger()
-            logger.info("%s of %s %s", f"{done:,}", f"{total:,}", self._unit)
+            get_run_logger().info("%s of %s %s", f"{done:,}", f"{total:,}", self._unit)
         self._update_ui(100.0 * done / total)
+
+    def _report(self, line: str) -> None:
+        logger: Any = get_run_logger() if observer().draws else _ui_log()
+        logger.info("%s", line)
+        if not (observer().draws and sys.stdout.isatty()):
+            print(line, flush=True)
 
     def _update_ui(self, percent: float) -> None:
         if self._artifact is None:
@@ -76,7 +77,7 @@ class Progress:
 
 
 def _ui_log() -> logging.Logger:
-    """A logger that writes to the server alone: on the console the bar, or the bare line, is enough."""
+    """A logger that writes to the server alone: on the console the bare line is enough."""
     log = logging.getLogger("cgcnn.progress")
     if not log.handlers:
         log.addHandler(APILogHandler())

@@ -1,0 +1,231 @@
+"""The terminal's view of a run: one line a step, with its numbers and its time, and a bar for the step that runs.
+
+Everything else that this process or Prefect's temporary server writes to stderr goes to a log file meanwhile.
+Imports no Prefect: the display is there before Prefect is.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from tasks.observer import Observer, observe_with
+
+STEPS = {  # as the flow calls them, with the names that are shown
+    "download": "download",
+    "validate": "validate",
+    "graphs": "graphs",
+    "train-model": "train",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "report": "report",
+    "promote": "promote",
+}
+COLORS = {
+    "made": "green",
+    "from the store": "cyan",
+    "running": "bold",
+    "waiting": "dim",
+    "failed": "red",
+    "stopped": "yellow",
+}
+NAME_WIDTH, STATE_WIDTH, TIME_WIDTH = 8, 14, 7
+INDENT = NAME_WIDTH + 2
+STDERR = 2
+
+
+class Display(Observer):
+    """Draws the steps. A step that has ended is printed for good; what runs and waits is redrawn below it."""
+
+    draws = True
+
+    def __init__(self, console: Console, opening: str, restore: Callable[[], None]) -> None:
+        self.console = console
+        self._opening, self._restore = opening, restore
+        self._opened = time.monotonic()
+        self._lock = threading.RLock()
+        self._begun: dict[str, float] = {}  # step → time.monotonic() of its start
+        self._state: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
+        self._bars = Progress(
+            BarColumn(bar_width=None),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console,
+            expand=True,
+            auto_refresh=False,
+            speed_estimate_period=3600,  # seconds: an epoch may take minutes
+        )
+        self._bar: dict[str, TaskID] = {}
+        self._live = Live(
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=self._running,
+        )
+        if console.is_dumb_terminal:
+            console.print(opening)
+        self._live.start()
+
+    def started(self, step: str) -> None:
+        """The step is drawn as running; its time is from its first attempt on."""
+        with self._lock:
+            self._begun.setdefault(step, time.monotonic())
+            self._state[step] = "running"
+
+    def progressed(self, step: str, unit: str, done: int, total: int, note: str = "") -> None:
+        """The step's bar moves. A terminal that cannot redraw a line gets a line at every tenth of the way."""
+        with self._lock:
+            if step not in self._bar:
+                self._bar[step] = self._bars.add_task("", total=total)
+            before = self._bars.tasks[self._bars.task_ids.index(self._bar[step])].completed
+            self._bars.update(self._bar[step], completed=done, total=total)
+            self._notes[step] = ", ".join(filter(None, [f"{done:,} of {total:,} {unit}", note]))
+            tenth = int(10 * done / total) > int(10 * before / total)
+        if self.console.is_dumb_terminal and tenth:
+            self.console.print(self._row(step))
+
+    def finished(self, step: str, facts: dict[str, Any], found: bool) -> None:
+        """The step's line is printed for good."""
+        if step not in STEPS:
+            return
+        with self._lock:
+            last = self._notes.pop(step, "").partition(", ")[2]
+            self._remove_bar(step)
+            self._state[step] = "from the store" if found else "made"
+            self._notes[step] = ", ".join(filter(None, [numbers(step, facts), last]))
+            row = self._row(step)
+            self._begun.pop(step)
+        self.console.print(row)
+
+    def failed(self, step: str) -> None:
+        """The step is drawn as failed, unless it is tried again."""
+        with self._lock:
+            self._state[step] = "failed"
+            self._remove_bar(step)
+
+    def close(self) -> None:
+        """Steps that have not ended are printed as they are now; cursor and stderr are as they were before."""
+        with self._lock:
+            if not self._live.is_started:
+                return
+            self._state |= {step: "stopped" for step, state in self._state.items() if state == "running"}
+            unfinished = [self._row(step) for step in STEPS if step in self._begun]
+        self._live.stop()
+        for row in unfinished:
+            self.console.print(row)
+        self._restore()
+
+    def _remove_bar(self, step: str) -> None:
+        if step in self._bar:
+            self._bars.remove_task(self._bar.pop(step))
+
+    def _running(self) -> RenderableType:
+        with self._lock:
+            if not self._state:
+                return Text(f"{self._opening} {duration(time.monotonic() - self._opened)}", style="dim")
+            drawn: list[RenderableType] = []
+            for step in STEPS:
+                if step in self._begun or step not in self._state:
+                    drawn.append(self._row(step))
+                if step in self._bar:
+                    drawn.append(Padding(self._bars.get_renderable(), (0, 0, 0, INDENT)))
+            return Group(*drawn)
+
+    def _row(self, step: str) -> Table:
+        state = self._state.get(step, "waiting")
+        seconds = time.monotonic() - self._begun[step] if step in self._begun else None
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=NAME_WIDTH)
+        row.add_column(width=STATE_WIDTH)
+        row.add_column(width=TIME_WIDTH, justify="right")
+        row.add_column(overflow="fold")
+        cells = [STEPS[step], state, "" if seconds is None else duration(seconds), self._notes.get(step, "")]
+        style = COLORS[state]
+        row.add_row(*[Text(cell, style=style if n == 1 or state == "waiting" else "") for n, cell in enumerate(cells)])
+        return row
+
+
+def numbers(step: str, facts: dict[str, Any]) -> str:
+    """What a step's line says of its result: the facts that a person looks for."""
+    match step:
+        case "download":
+            return f"{facts['rows']:,} rows"
+        case "validate":
+            return f"{facts['accepted']:,} accepted, {facts['rejected']:,} rejected"
+        case "graphs":
+            return f"{facts['accepted']:,} crystals, {facts['edges']:,} edges"
+        case "train-model":
+            return f"{facts['epochs']:,} epochs"
+        case "evaluate":
+            test, baseline = (facts[f"{name}_{facts['metric']}"] for name in ("test", "baseline"))
+            error = "undefined" if test is None else f"{test:.4g} {facts['unit']}".rstrip()
+            beside = "" if baseline is None else f", baseline {baseline:.4g}"
+            return f"test {facts['metric'].upper()} {error}{beside}"
+        case "compare":
+            return f"{'to be promoted' if facts['promoted'] else 'not to be promoted'}: {facts['reason']}"
+        case "report":
+            return f"{facts['bytes'] / 1000:,.0f} kB"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s`, `4:05`, `1:00:09`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def display(log: Path, opening: str) -> Iterator[Display]:
+    """Draw the steps on the terminal that stderr is; what anybody else writes to stderr goes to the file `log`.
+
+    `opening` is shown until the first step starts. An error that leaves this block has the log file as a note.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Never closed: Prefect's log handlers keep it, and write to it until the interpreter ends.
+    file = log.open("a", buffering=1, encoding="utf-8", errors="replace")
+    terminal, stderr = os.dup(STDERR), sys.stderr
+
+    def restore() -> None:
+        os.dup2(terminal, STDERR)
+        sys.stderr = stderr
+
+    console = Console(file=os.fdopen(terminal, "w", encoding="utf-8", closefd=False), highlight=False)
+    shown = Display(console, opening, restore)
+    observe_with(shown)
+    os.dup2(file.fileno(), STDERR)  # for the temporary server
+    sys.stderr = file  # for Prefect's log handlers
+    try:
+        yield shown
+    except BaseException as error:
+        error.add_note(f"(log: {log})")
+        raise
+    finally:
+        shown.close()
+        observe_with(Observer())
+
+
+def print_log(shown: Display) -> None:
+    """From now on the lines of Prefect's log are printed above the steps, too. Call it when Prefect is imported."""
+    root = logging.getLogger()
+    handler = RichHandler(console=shown.console, show_time=False, show_level=False, show_path=False, highlighter=None)
+    handler.setFormatter(next((known.formatter for known in root.handlers if known.formatter), None))
+    root.addHandler(handler)

@@ -1,11 +1,17 @@
-"""What the store holds: its runs, newest first."""
+"""What the store holds: its runs, newest first, as text, as JSON, or as a page."""
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.artefact import format_minute
+from storage.champions import lineages
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from evaluation.index import Links
 
 
 def shown(root: str, *, as_json: bool) -> str:
@@ -17,6 +23,33 @@ def shown(root: str, *, as_json: bool) -> str:
     if not found:
         return f"no runs in {root} yet; `cgcnn retrain` makes one"
     return "\n\n".join(_describe(run, store) for run in found)
+
+
+def write_page(root: str, page: Path) -> str:
+    """Write the index of runs to the file `page`, with links that do not depend on where it lies; what was written."""
+    from evaluation.formatting import counted
+    from evaluation.index import index_page  # the other forms need none of what it imports
+
+    if page.is_dir():
+        raise InputError(f"--html {page}: is a folder")
+    if not page.parent.is_dir():
+        raise InputError(f"--html {page}: there is no folder {page.parent}")
+    store = existing(root).absolute()
+    found = runs(store)
+    html = index_page(found, lineages(store), lambda card: _links(card, store), store.address)
+    page.write_text(html, encoding="utf-8")
+    return f"{page}: {counted(len(found), 'run')}"
+
+
+def _links(card: Card, store: Store) -> "Links":
+    from evaluation.index import Links
+
+    def address(name: str) -> str:
+        return store.location(name) if store.url else (store.root / name).as_uri()
+
+    files = {name: f"{card.model}/{name}" for name in ("model.json", "model.safetensors")}
+    files["predictions.parquet"] = card.predictions
+    return Links(address(card.report), [(text, address(name)) for text, name in files.items()])
 
 
 def existing(root: str) -> Store:

@@ -79,8 +79,8 @@ def index(store: Store, _request: Request) -> Response:
 def served_links(card: Card) -> Links:
     """Addresses relative to the index, which a proxy may serve under any name."""
     key = card.model.partition("/")[2]
-    files = {"model.zip": "model.zip", "predictions.csv": "predictions.csv", ".parquet": PREDICTIONS}
-    return Links(f"./{card.report.partition('/')[2]}", [(text, f"model/{key}/{name}") for text, name in files.items()])
+    names = ("model.zip", "predictions.csv", PREDICTIONS)
+    return Links(f"./{card.report.partition('/')[2]}", [(name, f"model/{key}/{name}") for name in names])
 
 
 def report_file(store: Store, request: Request) -> Response:

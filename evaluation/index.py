@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evaluation.formatting import MISSING, Scale, counted, error_scale
 from evaluation.lineage_chart import lineage_figure, measure_name
@@ -40,7 +40,7 @@ def index_page(runs: Sequence[Run], lineages: Sequence[Lineage], links: Callable
     view = {
         "place": place,
         "summary": _summary(runs, lineages),
-        "figures": [figure for figure in figures if figure],
+        "figures": sorted((figure for figure in figures if figure), key=lambda figure: not figure.charts),
         "rows": [_row(run, champions.get(run.card.name), scales[run.card.name], links(run.card)) for run in runs],
         "notes": sorted({(_source(run.card), run.card.note) for run in runs if run.card.note}),
     }
@@ -85,6 +85,11 @@ def _shown(error: float | None, scale: Scale) -> str:
     return MISSING if error is None else scale.with_unit(error)
 
 
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
 def _rendered(view: dict[str, Any]) -> str:
     """The page. Everything that came from the store is escaped; only the page's own scripts may run."""
     env = Environment(
@@ -94,6 +99,7 @@ def _rendered(view: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.globals["breakable"] = _breakable
     folder = Path(__file__).parent / "template"
     scripts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]

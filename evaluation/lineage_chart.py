@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from evaluation.axes import Axis, Chart, Figure, spanning, upward
+from evaluation.axes import Axis, Chart, Figure, upward
 from evaluation.formatting import Scale, significant
 from storage.artefact import format_minute
 from storage.champions import Decision, Lineage
@@ -42,6 +42,7 @@ def time_axis(times: list[float]) -> TimeAxis:
 def lineage_figure(lineage: Lineage, cards: Mapping[str, Card], scale: Scale) -> Figure | None:
     """The champion's test error as steps, and a dot for each decision. None where no model has a test error.
 
+    Without a chart, in words alone, where there is one decision only.
     `cards` has the card of each model by its folder; `scale` is the unit in which errors are shown.
     """
     points = [(_seconds(d), error, d) for d in lineage.decisions if (error := _error(cards.get(d.model))) is not None]
@@ -52,7 +53,7 @@ def lineage_figure(lineage: Lineage, cards: Mapping[str, Card], scale: Scale) ->
     shown = {model: (_error(known) or 0.0) * scale.factor for model, known in cards.items()}
     label = f"{name} ({scale.unit})" if scale.unit else name
     heights = [shown[decision.model] for _, _, decision in points]
-    y = upward(heights, label) if card.task == "regression" else spanning(heights, label, margin=0.1)
+    y = upward(heights, label) if card.task == "regression" else Axis(0.5 if min(heights) >= 0.5 else 0.0, 1.0, label)
     alt_text = f"{name} of the champions of {lineage.name} over time, {len(points)} decisions."
     chart = Chart(time_axis([at for at, _, _ in points]), y, alt_text, height=170)
     _draw_steps(chart, [(at, shown[d.model]) for at, _, d in points if d.promoted], points[-1][0])
@@ -62,7 +63,8 @@ def lineage_figure(lineage: Lineage, cards: Mapping[str, Card], scale: Scale) ->
     key = [("line s0", "champion")]
     if not all(decision.promoted for _, _, decision in points):
         key.append(("line s5", "not promoted"))
-    return Figure(lineage.name, [chart], _caption(lineage, cards, scale), key)
+    caption = _caption(lineage, cards, scale)
+    return Figure(lineage.name, [chart], caption, key) if len(points) > 1 else Figure(lineage.name, [], caption)
 
 
 def measure_name(card: Card) -> str:

@@ -63,7 +63,7 @@ def existing(root: str) -> Store:
 
 def tested(card: Card) -> str:
     """A run's test error with its unit."""
-    return f"test {card.metric.upper()} {_number(card.test)} {card.unit}".rstrip()
+    return f"test {card.metric.upper().replace('_', '-')} {_number(card.test)} {_unit(card)}".rstrip()
 
 
 def result(run: Run) -> str:
@@ -72,7 +72,7 @@ def result(run: Run) -> str:
     note = f"  ({card.note})" if card.note else ""
     return (
         tested(card)
-        + f" on {card.materials:,} materials; baseline {_number(card.baseline)} {card.unit}".rstrip()
+        + f" on {card.materials:,} materials; baseline {_number(card.baseline)} {_unit(card)}".rstrip()
         + note
     )
 
@@ -82,6 +82,10 @@ def _describe(run: Run, store: Store) -> str:
     lines = [f"{card.run}  {format_minute(run.finished)} UTC", f"  {result(run)}"]
     lines += [f"  {name:12} {store.location(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
+
+
+def _unit(card: Card) -> str:
+    return card.unit if card.task == "regression" else ""  # a ROC-AUC has none
 
 
 def _number(value: float | None) -> str:

@@ -130,6 +130,15 @@ def test_the_chart_follows_promotions_and_rollbacks_and_no_challenger():
     assert heights(decisions, cards) == [0.4, 0.4, 0.2, 0.2, 0.4, 0.4]
 
 
+def test_a_lone_decision_is_told_in_words():
+    figure = lineage_figure(
+        Lineage(name="l", decisions=[decision("a", "01T10:00:00")]), {"train-model/a": card("a")}, Scale("eV", 1.0)
+    )
+    assert figure
+    assert figure.charts == []
+    assert figure.caption == "Champion a since 2026-01-01: test MAE 0.0500 eV, baseline 0.400 eV."
+
+
 @pytest.mark.parametrize(
     ("first", "last", "texts", "label"),
     [

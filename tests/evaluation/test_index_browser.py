@@ -19,7 +19,8 @@ ERRORS = {"one": 0.05, "two": None, "three": 0.2, "four": 0.01}
 
 def write_index(path: Path) -> None:
     """Four runs of two sources, one without a test error, names with HTML and without a break."""
-    runs, lineages = [], []
+    runs: list[Run] = []
+    decisions: dict[str, list[Decision]] = {}
     for n, (run, error) in enumerate(ERRORS.items()):
         source = "a.csv" if n < 3 else "<img src=x onerror=alert(1)>" + "x" * 80
         card = Card(
@@ -29,8 +30,9 @@ def write_index(path: Path) -> None:
         runs.append(Run(finished=f"2026-01-0{9 - n}T10:00:00+00:00", card=card))
         made = Decision(at=f"2026-01-0{9 - n}T10:00:00+00:00", kind="retrain", run=run, model=card.model,
                         champion=None, promoted=True, reason="<img src=x onerror=alert(1)>")  # fmt: skip
-        lineages.append(Lineage(name=source, decisions=[made]))
+        decisions.setdefault(source, []).insert(0, made)
     links = Links("report.html", [("model.zip", "m"), ("predictions.csv", "c"), (".parquet", "p")])
+    lineages = [Lineage(name=name, decisions=made) for name, made in decisions.items()]
     path.write_text(index_page(runs, lineages, lambda _: links, "/a/store/" + "y" * 120), encoding="utf-8")
 
 
@@ -68,6 +70,11 @@ def test_no_error_no_request_no_sideways_scrolling(opened, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wide = "() => [...document.querySelectorAll('.panel')].filter((p) => p.scrollWidth > p.clientWidth + 1).length"
     assert page.evaluate(wide) == 0
+    cut = """() => [...document.querySelectorAll("svg text")].filter((text) => {
+        const box = text.getBoundingClientRect(), frame = text.closest("svg").getBoundingClientRect();
+        return box.left < frame.left - 1 || box.right > frame.right + 1;
+    }).length"""
+    assert page.evaluate(cut) == 0
     assert page.locator("img").count() == 0
     assert faults == []
 
@@ -99,7 +106,7 @@ def test_a_dot_tells_of_its_decision(opened):
     page, faults = opened(1280)
     box = page.locator("path.dot").first.evaluate("(dot) => dot.getBoundingClientRect().toJSON()")
     page.mouse.move(box["x"] + 1, box["y"] + 1)
-    assert "promoted 2026-01-09" in page.locator("#tip").inner_text()
+    assert "promoted 2026-01-07" in page.locator("#tip").inner_text()
     assert "<img" in page.locator("#tip").inner_text()
     assert faults == []
 

@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   cgcnn retrain --source materials-project --target band_gap --set materials_project.elements=[O]
   cgcnn predict POSCAR more_cifs/ --output predictions.csv
   cgcnn show
+  cgcnn compare champion latest
 """
 
 
@@ -82,7 +83,7 @@ def parser() -> OneLineParser:
     )
     top.add_argument("--version", action="version", version=f"cgcnn-flows {version('cgcnn-flows')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_retrain, _add_predict, _add_show, _add_models):
+    for add in (_add_retrain, _add_predict, _add_show, _add_compare, _add_models):
         add(commands)
     return top
 
@@ -139,8 +140,26 @@ def _add_predict(commands: Any) -> None:
 def _add_show(commands: Any) -> None:
     show = commands.add_parser("show", help="the runs in the store, newest first", allow_abbrev=False)
     show.add_argument("--store", default="store", help="the store of the runs (default: store)")
-    show.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON, with the paths made absolute")
+    form.add_argument("--html", type=Path, metavar="FILE", help="write the index page of `make serve` to a file")
     show.set_defaults(run=run_show)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="runs side by side: settings that differ, errors on common test materials",
+        description="Settings that differ, and test errors on the materials that all of the runs have in their test "
+        "splits, with the paired difference from the first run and its bootstrap interval.",
+        allow_abbrev=False,
+    )
+    compare.add_argument(
+        "wanted", nargs="+", metavar="RUN", help="a run, a part of its name, latest, champion, or a champion's name"
+    )
+    compare.add_argument("--store", default="store", help="the store of the runs (default: store)")
+    compare.add_argument("--json", action="store_true", help="as JSON")
+    compare.set_defaults(run=run_compare)
 
 
 def _add_models(commands: Any) -> None:
@@ -192,9 +211,19 @@ def run_predict(options: argparse.Namespace) -> None:
 
 def run_show(options: argparse.Namespace) -> None:
     """`cgcnn show`."""
-    from flows.show import shown
+    from flows.show import shown, write_page
 
-    say(shown(options.store, as_json=options.json, warn=note))
+    if options.html:
+        say(write_page(options.store, options.html))
+    else:
+        say(shown(options.store, as_json=options.json, warn=note))
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """`cgcnn compare`."""
+    from flows.compare import compare
+
+    say(compare(options.wanted, options.store, as_json=options.json))
 
 
 def run_models(options: argparse.Namespace) -> None:

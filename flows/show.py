@@ -1,12 +1,18 @@
-"""What the store holds: its runs, newest first."""
+"""What the store holds: its runs, newest first, as text, as JSON, or as a page."""
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.artefact import format_minute
+from storage.champions import lineages
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from evaluation.index import Links
 
 
 def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
@@ -20,6 +26,33 @@ def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
     return "\n\n".join(_describe(run, store) for run in found)
 
 
+def write_page(root: str, page: Path) -> str:
+    """Write the index of runs to the file `page`, with links that do not depend on where it lies; what was written."""
+    from evaluation.formatting import counted
+    from evaluation.index import index_page  # the other forms need none of what it imports
+
+    if page.is_dir():
+        raise InputError(f"--html {page}: is a folder")
+    if not page.parent.is_dir():
+        raise InputError(f"--html {page}: there is no folder {page.parent}")
+    store = existing(root).absolute()
+    found = runs(store)
+    html = index_page(found, lineages(store), lambda card: _links(card, store), store.address)
+    page.write_text(html, encoding="utf-8")
+    return f"{page}: {counted(len(found), 'run')}"
+
+
+def _links(card: Card, store: Store) -> "Links":
+    from evaluation.index import Links
+
+    def address(name: str) -> str:
+        return store.location(name) if store.url else (store.root / name).as_uri()
+
+    files = {name: f"{card.model}/{name}" for name in ("model.json", "model.safetensors")}
+    files["predictions.parquet"] = card.predictions
+    return Links(address(card.report), [(text, address(name)) for text, name in files.items()])
+
+
 def existing(root: str) -> Store:
     """The store in that folder or at that URL. Raises InputError if there is none."""
     store = Store.at(root)
@@ -31,7 +64,7 @@ def existing(root: str) -> Store:
 
 def tested(card: Card) -> str:
     """A run's test error with its unit."""
-    return f"test {card.metric.upper()} {_number(card.test)} {card.unit}".rstrip()
+    return f"test {card.metric.upper().replace('_', '-')} {_number(card.test)} {_unit(card)}".rstrip()
 
 
 def result(run: Run) -> str:
@@ -40,7 +73,7 @@ def result(run: Run) -> str:
     note = f"  ({card.note})" if card.note else ""
     return (
         tested(card)
-        + f" on {card.materials:,} materials; baseline {_number(card.baseline)} {card.unit}".rstrip()
+        + f" on {card.materials:,} materials; baseline {_number(card.baseline)} {_unit(card)}".rstrip()
         + note
     )
 
@@ -50,6 +83,10 @@ def _describe(run: Run, store: Store) -> str:
     lines = [f"{card.run}  {format_minute(run.finished)} UTC", f"  {result(run)}"]
     lines += [f"  {name:12} {store.location(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
+
+
+def _unit(card: Card) -> str:
+    return card.unit if card.task == "regression" else ""  # a ROC-AUC has none
 
 
 def _number(value: float | None) -> str:

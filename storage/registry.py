@@ -95,6 +95,22 @@ def card_of(wanted: str, store: Store) -> Card:
     raise InputError(f"{wanted}: {many} of {store.location('')}; it has {names}")
 
 
+def champion_model(wanted: str, store: Store) -> str | None:
+    """The model of the champion that `wanted` names: a champion's name, or `champion` where there is one only.
+
+    Its folder relative to the store's root; None where `wanted` is no champion's name. Raises InputError for
+    `champion` where there are several, or none.
+    """
+    known = [each for each in lineages(store) if each.champion]
+    champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
+    if len(champions) == 1:
+        return champions[0].model
+    if wanted == CHAMPION:
+        names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
+        raise InputError(f"say whose champion; {store.location('')} has {names}")
+    return None
+
+
 def model_folder(wanted: str, store: Store) -> Path:
     """The folder of the model named `wanted`: a path, a champion's name, a run, or `champion` where there is one.
 
@@ -112,13 +128,12 @@ def model_folder(wanted: str, store: Store) -> Path:
 
 
 def _model_named(wanted: str, store: Store) -> str:
-    known = [each for each in lineages(store) if each.champion]
-    champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
-    if len(champions) == 1:
-        return champions[0].model
-    if wanted == CHAMPION:
-        names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
-        raise InputError(f"--model: say whose champion; {store.location('')} has {names}")
+    try:
+        model = champion_model(wanted, store)
+    except InputError as error:
+        raise InputError(f"--model: {error}") from None
+    if model:
+        return model
     try:
         return card_of(wanted, store).model
     except InputError as error:

@@ -236,3 +236,71 @@ def crystals(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return path
+
+
+@pytest.fixture(scope="session")
+def add_run() -> Callable[..., Any]:
+    """add_run(store, name, predictions, …): a made-up run's report, model and card, and the decision about it.
+
+    `predictions` are (id, target, predicted) of its test materials; there is a training row besides. Returns the card.
+    """
+    import pyarrow as pa
+
+    from storage import schemas
+    from storage.artefact import Recipe
+    from storage.champions import Decision, decide, lineage, now
+    from storage.registry import Card
+    from storage.store import Store
+
+    def commit(store: Store, step: str, run: str, files: dict[str, bytes], **extra: Any) -> str:
+        recipe = Recipe(step=step, version=1, parameters={"run": run, **extra}, inputs={})
+        with store.building(step, recipe.key) as work:
+            (work / "output").mkdir()
+            for name, content in files.items():
+                (work / "output" / name).write_bytes(content)
+            store.commit(recipe, work / "output", {})
+        return f"{step}/{recipe.key}"
+
+    def add(
+        store: Store,
+        name: str,
+        predictions: list[tuple[str, float, float]] = [("m-1", 1.0, 1.5)],  # noqa: B006  only read
+        settings: dict[str, Any] | None = None,
+        page: str = "<!doctype html><title>a report</title>",
+        promoted: bool = True,
+        **changes: Any,
+    ) -> Card:
+        ids, targets, predicted = zip(*predictions, ("in training", 0.0, 0.0), strict=True)
+        columns = {"material_id": ids, "formula": ["NaCl"] * len(ids), "target": targets, "predicted": predicted}
+        columns |= {"split": ["test"] * len(predictions) + ["train"], "atomic_numbers": [[11, 17]] * len(ids)}
+        columns["spacegroup_number"] = [225] * len(ids)
+        table = pa.table({field.name: columns[field.name] for field in schemas.PREDICTIONS}).cast(schemas.PREDICTIONS)
+        sink = pa.BufferOutputStream()
+        schemas.write_table(table, sink)
+        weights = {"model.json": b'{"target": "energy_ev"}', "model.safetensors": os.urandom(200_000)}
+        model = commit(store, "train-model", name, {**weights, "predictions.parquet": sink.getvalue().to_pybytes()})
+        about = {"rows": 64, "accepted": 60, "configuration": settings or {}}
+        report = commit(store, "report", name, {"report.html": page.encode(), "summary.md": b"# it"}, extra_key=about)
+        errors = [abs(prediction - target) for _, target, prediction in predictions]
+        card = Card(
+            **{"run": name, "name": "pairs-energy_ev", "source": "/data/pairs.jsonl", "note": "", "unit": "eV"}
+            | {"target": "energy_ev", "task": "regression", "metric": "mae", "baseline": 1.5}
+            | {"test": sum(errors) / len(errors), "materials": len(errors), "model": model}
+            | {"predictions": f"{model}/predictions.parquet", "report": f"{report}/report.html"}
+            | changes
+        )
+        commit(store, "promote", name, {"card.json": card.model_dump_json().encode()})
+        champion = lineage(store, card.name).champion
+        decision = Decision(
+            at=now(),
+            kind="retrain",
+            run=name,
+            model=model,
+            champion=champion.model if champion else None,
+            promoted=promoted,
+            reason="made up",
+        )
+        decide(store, card.name, decision)
+        return card
+
+    return add

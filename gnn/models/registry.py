@@ -1,18 +1,13 @@
 """From a name in the configuration to a model."""
 
 import importlib
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from gnn.batches import Batch
-from gnn.config import BUILT_IN_MODELS, ModelConfig
+from gnn.config import MODELS, ModelConfig
 from gnn.layers import GaussianBasis
-from gnn.models.cgcnn import CGCNN
-from gnn.models.cogn import CoGN
 from storage.errors import InputError
-
-MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = dict(zip(BUILT_IN_MODELS, (CGCNN, CoGN), strict=True))
 
 
 class ExternalModel(nn.Module):
@@ -34,9 +29,10 @@ class ExternalModel(nn.Module):
 
 def build_model(config: ModelConfig) -> nn.Module:
     """The model named in `config`, with fresh weights. Raises InputError if nothing has that name."""
+    module, _, name = MODELS.get(config.name, config.name).partition(":")
     if config.name in MODELS:
-        return MODELS[config.name](config)
-    module, _, name = config.name.partition(":")
+        built: nn.Module = getattr(importlib.import_module(module), name)(config)
+        return built
     try:
         found = getattr(importlib.import_module(module), name)
         model = found()

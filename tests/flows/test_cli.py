@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import cli, config
-from gnn.config import BUILT_IN_MODELS
+from gnn.config import MODELS
 from storage.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in config.PRESETS.glob("*.yaml")))
 def test_each_preset_is_a_valid_configuration(preset):
-    assert config.configured([config.preset_or_file(preset)]).model.name in BUILT_IN_MODELS
+    assert config.configured([config.preset_or_file(preset)]).model.name in MODELS
 
 
 def test_later_layers_win_key_by_key():

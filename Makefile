@@ -17,7 +17,7 @@ dev: .venv/installed-dev
 	@touch $@
 
 docs: .venv/installed-docs  ## the site in site/; for its search: python -m http.server -b 127.0.0.1 -d site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # not --quiet: warnings that are not shown are not counted
 	@echo site/index.html
 
 .venv/installed-docs: .venv/installed requirements-docs.lock

@@ -52,6 +52,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  MkDocs' names
     """Lead from each key that a page names, as `train.epochs` or `train.epochs=50`, to its row."""
+    markdown = markdown.replace("](../CONTRIBUTING.md", "](contributing.md")
     if "/" in page.file.src_uri or page.file.src_uri == KEYS:
         return markdown
     groups = "|".join(name for name, _ in key_groups() if name)

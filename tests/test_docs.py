@@ -26,18 +26,25 @@ TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 SHOWN = sorted(set(re.findall(r"^\S*\$ +(?:\w+=\S+ )?cgcnn ([^#\n]*)", TEXT, re.MULTILINE)))
 COMMANDS = next(action.choices for action in cli.parser()._actions if action.choices and "show" in action.choices)
+SETTINGS = ROOT / "mkdocs.yml"
 WIDTHS = (390, 1280)
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def built(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The site of the mkdocs.yml in `folder`, made with the options that the Makefile gives."""
+    (given,) = re.findall(r"mkdocs build ([^#\n]*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    command = [sys.executable, "-m", "mkdocs", "build", *given.split(), *options]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """The site as `make docs` builds it: a link or an anchor that leads nowhere is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = built(ROOT, "--site-dir", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -128,6 +135,15 @@ def test_the_citation_file_keeps_its_schema_and_names_the_papers_of_the_models()
     assert done.returncode == 0, done.stdout
     papers = {paper["doi"] for paper in yaml.safe_load(path.read_text(encoding="utf-8"))["references"]}
     assert papers == {"10.1103/PhysRevLett.120.145301", "10.1039/D4DD00018H"}
+
+
+@pytest.mark.parametrize(("link", "code"), [("#here", 0), ("#there", 1), ("nowhere.md", 1)])
+def test_a_link_that_leads_nowhere_stops_the_build(tmp_path, link, code):
+    validation = yaml.safe_dump({"validation": yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))["validation"]})
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Here\n\n[a link]({link})\n")
+    (tmp_path / "mkdocs.yml").write_text(f"site_name: a page\n{validation}")
+    assert built(tmp_path).returncode == code
 
 
 def test_the_site_has_a_row_for_every_key_and_every_option(site):

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install dev retrain serve deploy test lint bench clean
+.PHONY: install dev docs retrain serve deploy test lint bench clean
 
 install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
@@ -12,8 +12,16 @@ install: .venv/installed
 	@touch $@
 
 dev: .venv/installed-dev
-.venv/installed-dev: .venv/installed requirements-dev.lock
+.venv/installed-dev: .venv/installed-docs requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+docs: .venv/installed-docs  ## the site in site/; for its search: python -m http.server -b 127.0.0.1 -d site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # not --quiet: warnings that are not shown are not counted
+	@echo site/index.html
+
+.venv/installed-docs: .venv/installed requirements-docs.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.lock
 	@touch $@
 
 retrain: install  ## the main job on the embedded alloys
@@ -36,9 +44,10 @@ lint: dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy deployments/*.py
+	$(BIN)/mypy docs/hooks.py
 
 bench: dev
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv store
+	rm -rf .venv store site

@@ -27,12 +27,13 @@ class Model:
     The numbers are those of `cgcnn predict`: the same checks, graphs, batches and arithmetic, on the device asked for.
     """
 
-    def __init__(self, folder: Path, device: str = "auto") -> None:
+    def __init__(self, folder: Path, device: str = "auto", *, trust_code: bool = False) -> None:
         from crystals.config import GraphConfig
         from gnn.inference import Predictor
 
         self.folder = folder.absolute()
-        self._predictor = Predictor(self.folder, device)
+        self._trust_code = trust_code
+        self._predictor = Predictor(self.folder, device, trust_code=trust_code)
         card = self._predictor.card
         self.name: str = card.model.name
         self.target: str = card.target
@@ -84,16 +85,23 @@ class Model:
     def predict_table(self, *paths: str | PathLike[str]) -> pd.DataFrame:
         """What `cgcnn predict` writes of these tables, CIF and POSCAR files, or folders of them: one row a structure.
 
-        Columns: `id`, `formula`, `predicted` (NaN where refused), `error` (why). Runs the command's own two programs.
+        Columns: `id`, `formula`, `predicted` (NaN where refused), `error` (why), `warning` (how it differs from
+        the training structures). Runs the command's own two programs.
         """
         import pandas as pd
 
-        from tasks.prediction import predict
+        from tasks.prediction import PredictRequest, predict
 
         with tempfile.TemporaryDirectory(prefix="cgcnn-") as folder, arguments_not_options():
-            output = Path(folder) / "predictions.parquet"
-            predict([fspath(path) for path in paths], str(self.folder), folder, output, log.info)
-            return pd.read_parquet(output)
+            request = PredictRequest(
+                files=[fspath(path) for path in paths],
+                model=str(self.folder),
+                store=folder,
+                output=Path(folder) / "predictions.parquet",
+                trust_code=self._trust_code,
+            )
+            predict(request, log.info)
+            return pd.read_parquet(request.output)
 
     def _each(
         self, inputs: Inputs, compute: Callable[[pa.Table], NDArray[np.floating]], shape: tuple[int, ...] = ()
@@ -124,15 +132,22 @@ class Model:
         return found
 
 
-def load(model: str | PathLike[str] = "champion", store: str | PathLike[str] = "store", device: str = "auto") -> Model:
+def load(
+    model: str | PathLike[str] = "champion",
+    store: str | PathLike[str] = "store",
+    device: str = "auto",
+    *,
+    trust_code: bool = False,
+) -> Model:
     """The model of that name in the store, ready to predict.
 
     `model` is "champion" (where the store has one), a champion's name, a run or a part of its name, "latest", or a
-    model's folder. `store` is the folder or URL of the runs. `device` is auto, cpu, cuda or cuda:N.
+    model's folder. `store` is the folder or URL of the runs. `device` is auto, cpu, cuda or cuda:N. `trust_code` lets a
+    model that is neither cgcnn nor cogn import the code that it names.
     Raises InputError where nothing, or more than one thing, has that name.
     """
     from storage.registry import model_folder
     from storage.store import Store
 
     with arguments_not_options():
-        return Model(model_folder(fspath(model), Store.at(fspath(store))), device)
+        return Model(model_folder(fspath(model), Store.at(fspath(store))), device, trust_code=trust_code)

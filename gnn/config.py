@@ -5,7 +5,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-BUILT_IN_MODELS = ("cgcnn", "cogn")
+MODELS = {  # by path: the form and --help need the names, and must not load torch
+    "cgcnn": "gnn.models.cgcnn:CGCNN",
+    "cogn": "gnn.models.cogn:CoGN",
+}
 
 
 class SplitConfig(BaseModel):
@@ -38,7 +41,8 @@ class ModelConfig(BaseModel):
     name: str = Field(
         "cgcnn",
         max_length=200,
-        description="cgcnn, cogn, or package.module:Class of a PyG model that takes (z, edge_index, edge_attr, batch).",
+        description=f"{', '.join(MODELS)}, or package.module:Class of a PyG model that takes "
+        "(z, edge_index, edge_attr, batch).",
     )
     atom_fea_len: int = Field(64, ge=1, le=1024, description="Features of an atom in the convolutions.")
     n_conv: int = Field(3, ge=1, le=20, description="Convolution layers.")
@@ -66,8 +70,8 @@ class ModelConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _named(cls, name: str) -> str:
-        if name not in BUILT_IN_MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise ValueError(f"allowed are {', '.join(BUILT_IN_MODELS)} and package.module:Class")
+        if name not in MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise ValueError(f"allowed are {', '.join(MODELS)} and package.module:Class")
         return name
 
 

@@ -38,10 +38,10 @@ def _computing_on(wanted: str) -> Iterator[torch.device]:
 class Predictor:
     """A model and its card, on a device. Graphs are tables with atomic_numbers, edge_source, _target, _distance."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, device: str, *, trust_code: bool = False) -> None:
         self._wanted = device
         with _computing_on(device) as chosen:
-            self._model, self.card = load_model(folder, chosen)
+            self._model, self.card = load_model(folder, chosen, trust_code=trust_code)
 
     @property
     def elements(self) -> list[str]:

@@ -139,6 +139,7 @@ RESERVED = {"edge_source", "edge_target", "edge_distance", "edge_image", "fault_
 RESERVED |= {CELL_VOLUME_PER_ATOM}
 
 REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])
+"""One row a structure that was put aside: the rule that it breaks, and how."""
 
 CONFLICTS = pa.schema(
     [
@@ -148,6 +149,7 @@ CONFLICTS = pa.schema(
         _field("other_value", pa.float64()),
     ]
 )
+"""One row a pair of ids with the same structure and labels that contradict each other."""
 
 PREDICTIONS = pa.schema(
     [
@@ -159,6 +161,7 @@ PREDICTIONS = pa.schema(
         SPACEGROUP,
     ]
 )
+"""One row a structure of any split, in the target's unit; a probability in a classification."""
 
 HISTORY = pa.schema(
     [
@@ -168,6 +171,7 @@ HISTORY = pa.schema(
         _field("validation_mae", pa.float64()),
     ]
 )
+"""One row an epoch."""
 
 GATES = pa.schema(
     [
@@ -177,6 +181,7 @@ GATES = pa.schema(
         _field("edges", pa.int64()),
     ]
 )
+"""One row a convolution layer and bin of distances: the mean of the gate over the edges in it."""
 
 
 ERRORS = pa.schema(
@@ -187,6 +192,7 @@ ERRORS = pa.schema(
         _field("mae", pa.float64(), "of the target"),  # classification: share of rows put in the wrong class
     ]
 )
+"""One row a group of test structures."""
 
 WORST = pa.schema(
     [
@@ -197,6 +203,7 @@ WORST = pa.schema(
         SPACEGROUP,
     ]
 )
+"""The test structures with the largest errors, the largest first."""
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -1,19 +1,14 @@
 """From a name in the configuration to a model."""
 
 import importlib
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from gnn.batches import Batch
-from gnn.config import BUILT_IN_MODELS, ModelConfig
+from gnn.config import MODELS, ModelConfig
 from gnn.layers import GaussianBasis
 from gnn.model_card import check_trust
-from gnn.models.cgcnn import CGCNN
-from gnn.models.cogn import CoGN
 from storage.errors import InputError
-
-MODELS: dict[str, Callable[[ModelConfig], nn.Module]] = dict(zip(BUILT_IN_MODELS, (CGCNN, CoGN), strict=True))
 
 
 class ExternalModel(nn.Module):
@@ -40,10 +35,11 @@ def build_model(config: ModelConfig, *, trust_code: bool = False) -> nn.Module:
     a module runs it. The class has to be a torch.nn.Module that can be built without arguments. Raises InputError where
     the code is not trusted, or the name is of nothing that can be built.
     """
-    if config.name in MODELS:
-        return MODELS[config.name](config)
     check_trust(config, trust_code=trust_code)
-    module, _, name = config.name.partition(":")
+    module, _, name = MODELS.get(config.name, config.name).partition(":")
+    if config.name in MODELS:
+        built: nn.Module = getattr(importlib.import_module(module), name)(config)
+        return built
     try:
         found = getattr(importlib.import_module(module), name)
         if not (isinstance(found, type) and issubclass(found, nn.Module)):

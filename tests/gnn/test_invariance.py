@@ -11,8 +11,8 @@ from crystals.crystal import Crystal
 from crystals.neighbors import find_neighbors
 from crystals.table import list_column
 from gnn.batches import Graphs
-from gnn.config import ModelConfig
-from gnn.models.registry import MODELS, build_model
+from gnn.config import MODELS, ModelConfig
+from gnn.models.registry import build_model
 
 
 def strontium_titanate(config: GraphConfig) -> Graphs:

@@ -5,10 +5,10 @@ import torch
 
 from gnn.batches import Graphs
 from gnn.checkpoint import load_model, save_model
-from gnn.config import ModelConfig
+from gnn.config import MODELS, ModelConfig
 from gnn.model_card import ModelCard
 from gnn.models.cgcnn import CGCNN
-from gnn.models.registry import MODELS, build_model
+from gnn.models.registry import build_model
 from storage.errors import InputError
 
 CPU = torch.device("cpu")

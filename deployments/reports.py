@@ -47,7 +47,8 @@ PREDICTIONS = "predictions.parquet"
 KEY = re.compile("[0-9a-f]{64}")
 
 MOST_CLIENTS = 64  # at a time; more are told to come back later (503)
-MOST_CONNECTIONS = 4 * MOST_CLIENTS  # more are cut off without a word
+MOST_ASKING = 32  # that have been at their request for a second or more; of more, the slowest are cut off
+MOST_CONNECTIONS = 256  # in a flood; more are cut off at once
 REQUEST_SECONDS = 10  # within which a request must have come
 TAKING_SECONDS = 30  # within which a client must have taken what was sent, 64 kB at most
 CHUNK = 1 << 16
@@ -224,8 +225,7 @@ class TimedConnection(H11Protocol):
         self._asking: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_SECONDS, transport.abort)
         self._taking: asyncio.TimerHandle | None = None
         transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of every byte that is not taken
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """A part of a request came; until it is whole, the clock runs."""
@@ -236,6 +236,15 @@ class TimedConnection(H11Protocol):
             self._asking = None
         elif not whole and not self._asking:
             self._asking = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _make_room(self) -> None:
+        open_ones = [c for c in self.connections if isinstance(c, TimedConnection) and not c.transport.is_closing()]
+        since = {c: c._asking.when() - REQUEST_SECONDS for c in open_ones if c._asking}
+        slow = sorted((c for c in since if since[c] < self.loop.time() - 1), key=lambda c: since[c])
+        for connection in slow[: max(0, len(slow) - MOST_ASKING)]:
+            connection.transport.abort()
+        if sum(not c.transport.is_closing() for c in open_ones) > MOST_CONNECTIONS:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client is to take what was sent."""

@@ -38,19 +38,20 @@ class Reader(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
 
+def key(run: str) -> str:
+    return hashlib.sha256(run.encode()).hexdigest()
+
+
 def card(run: str, **changes) -> Card:
     known = {"run": run, "name": "pairs-energy", "source": "/data/pairs.jsonl", "note": "", "target": "energy"}
     known |= {"unit": "eV", "task": "regression", "metric": "mae", "test": 0.05, "baseline": 0.4, "materials": 1200}
-    known |= {
-        "model": f"train-model/{run}",
-        "predictions": f"train-model/{run}/p",
-        "report": f"report/{run}/report.html",
-    }
+    model, report = f"train-model/{key(run)}", f"report/{key(run)}/report.html"
+    known |= {"model": model, "predictions": f"{model}/predictions.parquet", "report": report}
     return Card(**known | changes)
 
 
 def decision(run: str, at: str, **changes) -> Decision:
-    known = {"at": f"2026-01-{at}+00:00", "kind": "retrain", "run": run, "model": f"train-model/{run}"}
+    known = {"at": f"2026-01-{at}+00:00", "kind": "retrain", "run": run, "model": f"train-model/{key(run)}"}
     return Decision(**known | {"champion": None, "promoted": True, "reason": "it is better"} | changes)
 
 
@@ -95,7 +96,7 @@ def test_only_the_pages_own_scripts_may_run_and_it_names_no_other_place():
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
     assert policy.startswith("default-src 'none'")
     addresses = [v for _, attributes in Reader(page).tags for n, v in attributes.items() if n in {"src", "href"}]
-    assert addresses == ["data:,", "report/a/report.html", "train-model/a/m"]
+    assert addresses == ["data:,", f"report/{key('a')}/report.html", f"train-model/{key('a')}/m"]
 
 
 def test_an_empty_store_says_what_to_do():
@@ -132,7 +133,7 @@ def test_the_chart_follows_promotions_and_rollbacks_and_no_challenger():
 
 def test_a_lone_decision_is_told_in_words():
     figure = lineage_figure(
-        Lineage(name="l", decisions=[decision("a", "01T10:00:00")]), {"train-model/a": card("a")}, Scale("eV", 1.0)
+        Lineage(name="l", decisions=[decision("a", "01T10:00:00")]), {card("a").model: card("a")}, Scale("eV", 1.0)
     )
     assert figure
     assert figure.charts == []

@@ -23,9 +23,11 @@ def write_index(path: Path) -> None:
     decisions: dict[str, list[Decision]] = {}
     for n, (run, error) in enumerate(ERRORS.items()):
         source = "a.csv" if n < 3 else "<img src=x onerror=alert(1)>" + "x" * 80
+        model, report = (f"{step}/{n:064x}" for step in ("train-model", "report"))
         card = Card(
             run=run, name=source, source=source, note="made up", target="energy_ev", unit="eV", task="regression",
-            metric="mae", test=error, baseline=0.4, materials=100 * n, model=f"m/{run}", predictions="p", report="r",
+            metric="mae", test=error, baseline=0.4, materials=100 * n, model=model,
+            predictions=f"{model}/predictions.parquet", report=f"{report}/report.html",
         )  # fmt: skip
         runs.append(Run(finished=f"2026-01-0{9 - n}T10:00:00+00:00", card=card))
         made = Decision(at=f"2026-01-0{9 - n}T10:00:00+00:00", kind="retrain", run=run, model=card.model,

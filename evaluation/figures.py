@@ -1,4 +1,4 @@
-"""What each panel shows, as charts and tables of plain values. A panel without data is None or empty."""
+"""The figures and tables of the report, as plain values. One that has no data is None or empty."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FEW = 5  # groups with fewer test rows are marked: their mean says little
 
 
 def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, errors: bool) -> Figure | None:
-    """Validation error and training loss by epoch. `errors`: the validation column is in the target's unit."""
+    """Validation error and training loss by epoch; `errors` says that the validation error is in the target's unit."""
     history = history.dropna()
     if history.empty:
         return None
@@ -53,7 +53,7 @@ def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, err
 
 
 def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
-    """Distribution of predicted − reference on the test rows, with that of the training rows as an outline."""
+    """Histogram of predicted − reference for the test rows, and as an outline for the training rows."""
     error = (predictions["predicted"] - predictions["target"]) * scale.factor
     test = error[predictions["split"] == "test"].to_numpy()
     train = error[predictions["split"] == "train"].to_numpy()
@@ -91,7 +91,7 @@ def _upright(chart: Chart, x: float) -> Mark:
 
 
 def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> Figure | None:
-    """Mean gate value against distance, a line a convolution layer."""
+    """Mean gate value (0 to 1) against distance (Å), one line for each convolution layer."""
     if gates is None or gates.empty or not summary:
         return None
     layer, distance, gate, edges = (gates[n].to_numpy(float) for n in ("layer", "distance", "mean_gate", "edges"))
@@ -116,7 +116,7 @@ def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> 
 
 
 def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
-    """True against false positive rate over all thresholds, test rows."""
+    """True positive rate against false positive rate over all thresholds, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if auc is None:
         return None
@@ -132,7 +132,7 @@ def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
 
 
 def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
-    """Observed share of positives against the predicted probability, test rows."""
+    """Observed share of positives against the predicted probability, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if test.empty:
         return None
@@ -150,7 +150,7 @@ def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
 
 
 def probability_figure(predictions: pd.DataFrame) -> Figure | None:
-    """Distribution of the predicted probability in each class, test rows."""
+    """Histogram of the predicted probability in each class, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if test.empty:
         return None
@@ -172,7 +172,7 @@ def probability_figure(predictions: pd.DataFrame) -> Figure | None:
 
 
 def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> list[dict[str, Any]]:
-    """Rows of a table with bars. Without a scale the value is a share of wrong answers."""
+    """Rows of a table with bars, of one `kind` of group. Without a `scale`, the values are shares of wrong classes."""
     rows = [row for row in errors if row["kind"] == kind]
     top = max((row["mae"] for row in rows), default=1.0) or 1.0
     return [
@@ -188,7 +188,7 @@ def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> 
 
 
 def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str, Any] | None:
-    """Every element's place, colour step and text, and the bounds of the colour steps."""
+    """The cells of the periodic table (position, colour step, text) and the error values between the colour steps."""
     rows = [row for row in errors if row["kind"] == "element"]
     if not rows:
         return None
@@ -212,7 +212,7 @@ def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str
 
 
 def colour_bounds(values: list[float], steps: int = 7) -> list[float]:
-    """Round bounds between at most `steps` colours, over the middle nine tenths of the values."""
+    """Round values between at most `steps` colours, over the range of `values` without the lowest and highest 5 %."""
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
     low, high = min(low, middle / 2), max(high, middle * 1.5)  # elements that are all alike look alike
     if low == high:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.formatting import signed, superscript
+from evaluation.formatting import format_signed, superscript
 
 WIDTH = 360
 RIGHT, TOP, BOTTOM = 12, 10, 36
@@ -61,7 +61,7 @@ def _tick(value: float, decimals: int | None) -> str:
     if decimals is None:
         small = value < 1e-3 or value >= 1e5
         return f"10{superscript(round(math.log10(value)))}" if small else f"{value:,g}"
-    return signed(value, f",.{decimals}f")
+    return format_signed(value, f",.{decimals}f")
 
 
 def round_step(least: float) -> float:

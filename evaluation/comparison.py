@@ -20,7 +20,7 @@ from scipy import stats
 
 from evaluation.config import PromotionConfig
 from evaluation.elements import SYMBOLS
-from evaluation.formatting import signed_share
+from evaluation.formatting import format_signed_share
 from storage.program import Facts, Spec, main
 from storage.schemas import MATERIAL_ID
 
@@ -48,15 +48,15 @@ def build(spec: CompareSpec) -> Facts:
         found: dict[str, Any] = {"promoted": True, "reason": reason, "errors": None, "drift": None}
     else:
         champion = pq.read_table(spec.champion, columns=COLUMNS)
-        errors = compared(challenger, champion, spec.config)
-        found = {**decided(errors, spec.config), "errors": errors, "drift": drift(challenger, champion)}
+        errors = compare_errors(challenger, champion, spec.config)
+        found = {**decide(errors, spec.config), "errors": errors, "drift": drift(challenger, champion)}
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / COMPARISON).write_text(text, encoding="utf-8")
     log.info("%s: %s", "to be promoted" if found["promoted"] else "not to be promoted", found["reason"])
     return {"promoted": found["promoted"], "reason": found["reason"], **(found["errors"] or {})}
 
 
-def compared(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) -> dict[str, Any]:
+def compare_errors(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) -> dict[str, Any]:
     """MAE of both models on their common test materials, in the unit of the target, and how they differ.
 
     `worse` is (challenger's MAE − champion's MAE) / champion's MAE, so 0.02 means 2 % worse; `worse_low` and
@@ -100,7 +100,7 @@ def mean_interval(values: NDArray[np.float64], config: PromotionConfig) -> tuple
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def decided(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
+def decide(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
     """Whether to promote the challenger, and the reason as a sentence without a full stop.
 
     It is promoted if the upper end of the interval, `worse_high`, is at most `config.margin`, and there are at least
@@ -112,12 +112,12 @@ def decided(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
         )
         return {"promoted": False, "reason": reason}
     within = errors["worse_high"] <= config.margin
-    middle, low, high = (signed_share(errors[name]) for name in ("worse", "worse_low", "worse_high"))
+    middle, low, high = (format_signed_share(errors[name]) for name in ("worse", "worse_low", "worse_high"))
     materials = f"{errors['common']:,} common test materials"
     reason = f"its MAE differs from the champion's by {middle} ({low} to {high}) on {materials}"
     return {
         "promoted": within,
-        "reason": f"{reason}; allowed is an upper end of {signed_share(config.margin)} (promotion.margin)",
+        "reason": f"{reason}; allowed is an upper end of {format_signed_share(config.margin)} (promotion.margin)",
     }
 
 

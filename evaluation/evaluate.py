@@ -43,7 +43,7 @@ def build(spec: EvaluateSpec) -> Facts:
     """Write the three files; return the errors of the test split. Raises InputError if a prediction is not finite."""
     table = pq.read_table(spec.predictions).sort_by(MATERIAL_ID)
     _refuse_divergence(table)
-    found = measured(table, spec)
+    found = measure(table, spec)
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / "metrics.json").write_text(text, encoding="utf-8")
     write_table(errors_by_group(table, spec.task), spec.output / "errors.parquet")
@@ -71,7 +71,7 @@ def _test_rows(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(table["split"].to_numpy() == "test"))
 
 
-def measured(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
+def measure(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
     """The content of metrics.json: the errors of each split, published figures, and a summary of the gates."""
     split = table["split"].to_numpy()
     target, predicted = _column(table, "target"), _column(table, "predicted")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from evaluation.axes import Axis, Chart, Figure, Mark, logarithmic, round_step, upward
 from evaluation.elements import SYMBOLS, place
-from evaluation.formatting import Scale, counted, share, significant
+from evaluation.formatting import Scale, format_count, share, significant
 from evaluation.metrics import reliability, roc_curve
 
 BINS = 41
@@ -79,7 +79,7 @@ def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
         f"Median error {significant(float(middle))} {scale.unit}; half of the test structures are within "
         f"±{significant(float(half))} {scale.unit}. "
     )
-    caption += f"{counted(beyond, 'test structure')} beyond the axis." if beyond else ""
+    caption += f"{format_count(beyond, 'test structure')} beyond the axis." if beyond else ""
     key = [("bar", "test"), ("line s1", "train")] if len(train) else [("bar", "test")]
     numbers = {f"from{unit}": edges[:-1].tolist(), f"to{unit}": edges[1:].tolist(), "test (%)": shares[0].tolist()}
     numbers |= {"train (%)": shares[1].tolist()} if len(train) else {}
@@ -105,7 +105,7 @@ def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> 
     for middle in middles:
         rows = (distance == middle) & (edges > 0)
         values = ", ".join(f"layer {int(n)} {g:.2f}" for n, g in zip(layer[rows], gate[rows], strict=True))
-        tips.append(f"{significant(float(middle))} Å: {values}; {counted(int(edges[rows][0]), 'edge')}")
+        tips.append(f"{significant(float(middle))} Å: {values}; {format_count(int(edges[rows][0]), 'edge')}")
     chart.zones(middles, tips)
     said = "; ".join(f"layer {s['layer']} {s['lowest']:.2f} to {s['highest']:.2f}" for s in summary)
     key = [(f"line s{n % 6}", f"layer {s['layer']}") for n, s in enumerate(summary)]
@@ -142,7 +142,8 @@ def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
     chart.line([0, 1], [0, 1], "diagonal")
     chart.line([b["predicted"] for b in bins], [b["observed"] for b in bins], "line s0")
     for b in bins:
-        tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {counted(int(b['count']), 'structure')}"
+        count = format_count(int(b["count"]), "structure")
+        tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {count}"
         chart.dots([b["predicted"]], [b["observed"]], "dot s0", tip)
     columns = {"predicted": "predicted probability", "observed": "observed share", "count": "structures"}
     numbers = {columns[name]: [b[name] for b in bins] for name in columns}
@@ -160,7 +161,7 @@ def probability_figure(predictions: pd.DataFrame) -> Figure | None:
     y = upward(np.concatenate(counts).tolist(), "Test structures")
     chart = Chart(Axis(0.0, 1.0, "Predicted probability"), y, "Predicted probability by class.")
     tips = [
-        f"{a:.2f} to {b:.2f}: {counted(int(p), 'positive')}, {counted(int(n), 'negative')}"
+        f"{a:.2f} to {b:.2f}: {format_count(int(p), 'positive')}, {format_count(int(n), 'negative')}"
         for a, b, p, n in zip(edges[:-1], edges[1:], *counts, strict=True)
     ]
     chart.bars(edges.tolist(), counts[0].tolist(), "bar", tips)
@@ -206,7 +207,9 @@ def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str
             cell["step"] = int(np.searchsorted(bounds, value[symbol], side="right"))
             cell["few"] = count[symbol] < FEW
             cell["text"] = significant(value[symbol], 2)
-            cell["tip"] = f"{symbol}: {significant(value[symbol])} {unit}, {counted(count[symbol], 'test structure')}"
+            cell["tip"] = (
+                f"{symbol}: {significant(value[symbol])} {unit}, {format_count(count[symbol], 'test structure')}"
+            )
         cells.append(cell)
     return {"cells": cells, "bounds": [f"{b:,.6g}" for b in bounds], "unit": unit}
 

@@ -52,8 +52,8 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "0"
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if exponent < -4:
-        return f"{signed(value, f'.{digits - 1}f', 10.0**-exponent)}×10{superscript(exponent)}"
-    return signed(value, f",.{max(0, digits - 1 - exponent)}f")
+        return f"{format_signed(value, f'.{digits - 1}f', 10.0**-exponent)}×10{superscript(exponent)}"
+    return format_signed(value, f",.{max(0, digits - 1 - exponent)}f")
 
 
 def decimals(errors: Iterable[float]) -> int:
@@ -64,10 +64,10 @@ def decimals(errors: Iterable[float]) -> int:
 
 def fixed(value: float, decimals: int) -> str:
     """`value` with a given number of decimals, for a column of numbers."""
-    return signed(value, f",.{decimals}f")
+    return format_signed(value, f",.{decimals}f")
 
 
-def signed(value: float, layout: str, factor: float = 1.0) -> str:
+def format_signed(value: float, layout: str, factor: float = 1.0) -> str:
     """`value` × `factor` in the format `layout`, with − for a negative number, and no sign if it is rounded to zero."""
     text = format(value * factor, layout)
     return text.replace("-", "−") if re.search("[1-9]", text) else text.removeprefix("-")
@@ -88,13 +88,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def named(target: str) -> str:
+def format_target(target: str) -> str:
     """The name of a target without its unit: `formation_energy_per_atom_ev` becomes "formation energy"."""
     ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")
     return target[: len(target) - len(ending)].replace("_", " ").strip() or target
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """1 structure, 2 structures, 48,399 structures."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -104,7 +104,7 @@ def verdict(metrics: dict[str, Any], scale: Scale) -> str:
     test = metrics["test"]
     if not test["count"]:
         return "No test rows: nothing is claimed about new materials."
-    rows = counted(test["count"], "test structure")
+    rows = format_count(test["count"], "test structure")
     if metrics["task"] == "classification":
         return (
             f"Test ROC-AUC {significant(test['roc_auc'])}; {share(test['accuracy'])} put in the right class, "
@@ -128,6 +128,6 @@ def share(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1%}".replace("%", " %")
 
 
-def signed_share(value: float) -> str:
+def format_signed_share(value: float) -> str:
     """0.0312 becomes +3.1 %, −0.0312 becomes −3.1 %."""
-    return signed(value, "+.1f", 100.0) + " %"
+    return format_signed(value, "+.1f", 100.0) + " %"

@@ -37,10 +37,10 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
         "significant": formatting.significant,
         "share": formatting.share,
         "duration": formatting.duration,
-        "formula": subscripted,
+        "formula": format_formula,
         "fixed": formatting.fixed,
     }
-    env.globals |= {"counted": formatting.counted, "page_of": page_of}
+    env.globals |= {"format_count": formatting.format_count, "page_of": page_of}
     texts = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *scripts)]
     style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in (*STYLES, *styles))
     page = {
@@ -51,7 +51,7 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
     return env.get_template(template).render(**view, **page)
 
 
-def subscripted(formula: str) -> str:
+def format_formula(formula: str) -> str:
     """A formula with subscripts: SrTiO3 becomes SrTiO₃. Text that is not a formula is returned unchanged."""
     if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
         return formula

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluation import figures, formatting
 from evaluation.html import render
 from evaluation.metrics import SPLITS
-from evaluation.parity import named_points, parity_figure
+from evaluation.parity import label_points, parity_figure
 from evaluation.summary import summary
 from storage.program import Facts, Spec, main
 
@@ -69,15 +69,15 @@ class ReportSpec(Spec):
 
 def build(spec: ReportSpec) -> Facts:
     """Write report.html and summary.md; return the size of the page and its first sentence."""
-    view = gathered(spec)
+    view = gather(spec)
     page = render("report.html.jinja", view)
     (spec.output / "report.html").write_text(page, encoding="utf-8")
     (spec.output / "summary.md").write_text(summary(view), encoding="utf-8")
-    log.info("report.html: %s", formatting.counted(len(page.encode()), "byte"))
+    log.info("report.html: %s", formatting.format_count(len(page.encode()), "byte"))
     return {"bytes": len(page.encode()), "verdict": view["verdict"]}
 
 
-def gathered(spec: ReportSpec) -> dict[str, Any]:
+def gather(spec: ReportSpec) -> dict[str, Any]:
     """Read the tables and compute all that the page and the summary show, by the name that the template uses."""
     about = spec.about
     metrics = json.loads((spec.evaluation / "metrics.json").read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
     view = {
         "about": about,
         "metrics": metrics,
-        "name": formatting.named(about.target),
+        "name": formatting.format_target(about.target),
         "scale": scale,
         "yes_or_no": yes_or_no,
         "verdict": formatting.verdict(metrics, scale),
@@ -116,10 +116,10 @@ def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any
     about: About = view["about"]
     caption = f"{about.note} " if about.note else ""
     parity = parity_figure(predictions, view["name"], about.unit, caption)
-    points = named_points(predictions, parity.charts[0])
+    points = label_points(predictions, parity.charts[0])
     if len(points["id"]) < len(predictions):
-        named = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
-        parity = replace(parity, caption=f"{caption}The page names {named}; its CSV has these alone.")
+        kept = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
+        parity = replace(parity, caption=f"{caption}The page names {kept}; its CSV has these alone.")
     return {
         "main": [parity],
         "beside": [f for f in (figures.residual_figure(predictions, view["scale"]),) if f],
@@ -146,12 +146,12 @@ def comparison_rows(path: Path | None, scale: formatting.Scale, unit: str) -> di
     errors, drift = found["errors"], found["drift"]
     shown: dict[str, Any] = {"promoted": found["promoted"], "reason": found["reason"], "errors": [], "drift": []}
     if errors and errors["common"]:
-        interval = " to ".join(formatting.signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
+        interval = " to ".join(formatting.format_signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
         shown["errors"] = [
             ("Test materials in common", f"{errors['common']:,}"),
             ("MAE of the champion", scale.with_unit(errors["champion_mae"])),
             ("MAE of this model", scale.with_unit(errors["challenger_mae"])),
-            ("Difference", f"{formatting.signed_share(errors['worse'])} ({interval})"),
+            ("Difference", f"{formatting.format_signed_share(errors['worse'])} ({interval})"),
         ]
     if drift:
         shown["drift"] = drift_rows(drift, unit)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evaluation.axes import Chart, Figure, Mark, spanning
-from evaluation.formatting import counted
+from evaluation.formatting import format_count
 from evaluation.metrics import SPLITS
 
 DENSITY_STEPS = 6
@@ -29,7 +29,7 @@ def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str)
     axis = spanning(values, f"Reference {short}{tail}")
     test = predictions[predictions["split"] == "test"]
     rest = predictions[predictions["split"] != "test"]
-    alt_text = f"Parity plot of {name}: {counted(len(test), 'test structure')} over the density of the others."
+    alt_text = f"Parity plot of {name}: {format_count(len(test), 'test structure')} over the density of the others."
     chart = Chart(axis, spanning(values, f"Predicted {short}{tail}"), alt_text, height=340, points=True)
     _draw_density(chart, rest)
     chart.line([axis.low, axis.high], [axis.low, axis.high], "diagonal")
@@ -96,7 +96,7 @@ def density_steps(x: NDArray[np.float64], y: NDArray[np.float64], cell: float = 
     return np.asarray(below * DENSITY_STEPS // len(density), dtype=int)
 
 
-def named_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
+def label_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
     """What the script of the page needs to show the material under the pointer: columns of rows, and the chart's frame.
 
     Test rows come first, then validation, then train, each split sorted from the largest error to the smallest. Rows

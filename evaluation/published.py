@@ -42,7 +42,7 @@ def published(source: str, target: str, unit: str) -> list[dict[str, str | float
     return [figure.as_record(unit) for figure in FIGURES.get((stem, target), [])]
 
 
-def _listed(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:
+def _list_published(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:
     return [Published(method, value, value, unit, source, protocol) for method, value, source in rows]
 
 
@@ -67,7 +67,7 @@ CARTNET = "Solé et al., Digital Discovery (2025), CartNet"
 
 
 def _matbench(unit: str, protocol: str, rows: list[tuple[str, float]]) -> list[Published]:
-    return _listed(unit, protocol, [(method, value, MATBENCH_SOURCE) for method, value in rows])
+    return _list_published(unit, protocol, [(method, value, MATBENCH_SOURCE) for method, value in rows])
 
 
 FIGURES = {
@@ -87,7 +87,7 @@ FIGURES = {
     ),
     ("perov5", "heat_all_ev"): _matbench("eV", PEROVSKITES, [("coGN", 0.0269), ("ALIGNN", 0.0288), ("CGCNN", 0.0452)]),
     ("mp2018", "formation_energy_per_atom_ev"): [
-        *_listed(
+        *_list_published(
             "meV/atom",
             MP2018,
             [
@@ -101,7 +101,7 @@ FIGURES = {
         Published("CGCNN, original", 39, 39, "meV/atom", XIE, XIE_DATA),
     ],
     ("mp2018", "band_gap_ev"): [
-        *_listed(
+        *_list_published(
             "eV",
             MP2018,
             [

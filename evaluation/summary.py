@@ -8,7 +8,7 @@ from evaluation.formatting import Scale, decimals, duration, fixed, share, signi
 
 
 def summary(view: dict[str, Any]) -> str:
-    """The report as Markdown. `view` is what page.gathered returns; text from tables is escaped."""
+    """The report as Markdown. `view` is what page.gather returns; text from tables is escaped."""
     about = view["about"]
     parts = [f"# {_text(about.title)}: {_text(view['name'])}", view["verdict"]]
     if about.note:

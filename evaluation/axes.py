@@ -1,6 +1,7 @@
-"""Axes and charts as plain values; the template draws them as SVG.
+"""Axes, charts and figures as plain values; the template `parts.html.jinja` draws them as SVG.
 
-A chart is drawn in a box of `WIDTH` user units, which is a phone's column and a third of a desk's at true size.
+Every chart is `WIDTH` SVG user units wide: about the pixels of a phone, or of a third of the page on a desktop. In a
+wider column the drawing is scaled up, and the style sheet keeps the size of its text.
 """
 
 import math
@@ -11,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.formatting import signed, superscript
+from evaluation.formatting import format_signed, superscript
 
 WIDTH = 360
 RIGHT, TOP, BOTTOM = 12, 10, 36
@@ -19,7 +20,7 @@ RIGHT, TOP, BOTTOM = 12, 10, 36
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values, linear or logarithmic, and what it means."""
+    """A range of values on a linear or a logarithmic scale, and the label that is printed beside it."""
 
     low: float
     high: float
@@ -27,14 +28,14 @@ class Axis:
     log: bool = False
 
     def fraction(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Where values lie between `low` (0) and `high` (1)."""
+        """Positions of values along the axis: 0 at `low`, 1 at `high`. The result has the shape of `values`."""
         values = np.asarray(values, dtype=float)
         if self.log:
             return np.log(values / self.low) / math.log(self.high / self.low)
         return (values - self.low) / (self.high - self.low)
 
     def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:
-        """(fraction, text) of round values within the range."""
+        """(position along the axis, text) of about `wanted` round values within the range, in ascending order."""
         values, step = self._round_values(wanted)
         decimals = _decimals(step) if step else None
         return [(float(self.fraction(v)), _tick(v, decimals)) for v in values]
@@ -52,7 +53,7 @@ class Axis:
 
 
 def _decimals(step: float) -> int:
-    """As few as tell multiples of `step` apart: 1 for 0.2, 2 for 0.25."""
+    """The fewest decimals that print multiples of `step` exactly: 1 for 0.2, 2 for 0.25."""
     return next((d for d in range(12) if abs(round(step, d) - step) < step * 1e-6), 12)
 
 
@@ -60,17 +61,21 @@ def _tick(value: float, decimals: int | None) -> str:
     if decimals is None:
         small = value < 1e-3 or value >= 1e5
         return f"10{superscript(round(math.log10(value)))}" if small else f"{value:,g}"
-    return signed(value, f",.{decimals}f")
+    return format_signed(value, f",.{decimals}f")
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is not below `least`."""
+    """The smallest number of the form 1, 2, 2.5 or 5 × 10ⁿ that is at least `least`, which must be above 0."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= least * (1 - 1e-9))
 
 
 def spanning(values: Iterable[float], label: str, margin: float = 0.04) -> Axis:
-    """A linear axis around all values; around a lone value, of width 1 or a tenth of it."""
+    """A linear axis that holds all values, wider by the share `margin` of their range at each end.
+
+    If all values are the same, it extends by a tenth of the value, but at least 0.5, to both sides. Without values it
+    holds 0 to 1.
+    """
     array = np.fromiter(values, dtype=float)
     low, high = (float(array.min()), float(array.max())) if len(array) else (0.0, 1.0)
     pad = (high - low) * margin or max(abs(high) * 0.1, 0.5)
@@ -78,12 +83,12 @@ def spanning(values: Iterable[float], label: str, margin: float = 0.04) -> Axis:
 
 
 def upward(values: Iterable[float], label: str) -> Axis:
-    """A linear axis from 0 to a little above the largest value."""
+    """A linear axis from 0 to 6 % above the largest value; 0 to 1 without values."""
     return Axis(0.0, max(values, default=0.0) * 1.06 or 1.0, label)
 
 
 def logarithmic(values: Iterable[float], label: str) -> Axis:
-    """A logarithmic axis around all values; a linear one from 0 where they are not all above 0."""
+    """A logarithmic axis that holds all values. If any is not above 0, a linear axis from 0 instead."""
     array = np.fromiter(values, dtype=float)
     if not len(array) or array.min() <= 0:
         return upward(array.tolist(), label)
@@ -92,7 +97,7 @@ def logarithmic(values: Iterable[float], label: str) -> Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """One SVG path; `style` is a class of the style sheet, `tip` is shown under the pointer."""
+    """One SVG path. `style` names classes of report.css; `tip` is the text shown when the pointer is on the path."""
 
     d: str
     style: str
@@ -101,7 +106,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Marks in a frame of two axes. `alt_text` describes the picture for readers who cannot see it."""
+    """Marks on an x and a y axis. `alt_text` describes the chart for readers who cannot see it; `height` in user units.
+
+    The methods that draw take values in the units of the axes and append to `marks`; later marks cover earlier ones.
+    """
 
     x: Axis
     y: Axis
@@ -116,24 +124,24 @@ class Chart:
 
     @cached_property
     def left(self) -> float:
-        """The left edge of the frame: room for the axis' name and its longest number."""
+        """x of the y axis, in user units; to its left is room for the label and the longest tick text."""
         return max(46.0, 28 + 6.6 * max((len(text) for _, text in self.y.ticks()), default=0))
 
     @property
     def bottom(self) -> int:
-        """The lower edge of the frame."""
+        """y of the x axis, in user units from the top."""
         return self.height - BOTTOM
 
     def across(self, values: ArrayLike) -> NDArray[np.float64]:
-        """x values to user units."""
+        """Values on the x axis to user units from the left; same shape."""
         return self.left + self.x.fraction(values) * (self.right - self.left)
 
     def down(self, values: ArrayLike) -> NDArray[np.float64]:
-        """y values to user units."""
+        """Values on the y axis to user units from the top; same shape."""
         return self.bottom - self.y.fraction(values) * (self.bottom - self.top)
 
     def line(self, x: ArrayLike, y: ArrayLike, style: str) -> None:
-        """A line through points; a lone point is a dot."""
+        """Draw a line through the points `x`, `y` (n,); a single point is drawn as a dot."""
         places = [f"{a:.1f} {b:.1f}" for a, b in zip(self.across(x), self.down(y), strict=True)]
         if len(places) == 1:
             self.dots(x, y, f"{style} dot")
@@ -141,14 +149,14 @@ class Chart:
             self.marks.append(Mark("M" + "L".join(places), style))
 
     def dots(self, x: ArrayLike, y: ArrayLike, style: str, tip: str = "") -> None:
-        """Round dots, all in one path."""
+        """Draw round dots at `x`, `y` (n,) as one path with one `tip`."""
         places = zip(self.across(x), self.down(y), strict=True)
         path = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in places)
         if path:
             self.marks.append(Mark(path, style, tip))
 
     def bars(self, edges: Sequence[float], heights: Sequence[float], style: str, tips: Sequence[str]) -> None:
-        """Columns between neighbouring edges, from 0 up."""
+        """Draw a histogram of n columns: `edges` (n + 1,), `heights` (n,) from 0 up, `tips` (n,)."""
         x, y = self.across(edges), self.down(heights)
         for a, b, top, height, tip in zip(x[:-1], x[1:], y, heights, tips, strict=True):
             if height > 0:
@@ -156,13 +164,13 @@ class Chart:
                 self.marks.append(Mark(path, style, tip))
 
     def outline(self, edges: Sequence[float], heights: Sequence[float], style: str) -> None:
-        """The upper edge of columns."""
+        """Draw the outline of a histogram with `edges` (n + 1,) and `heights` (n,)."""
         steps = np.repeat(np.asarray(edges, dtype=float), 2)
         tops = np.concatenate([[0.0], np.repeat(np.asarray(heights, dtype=float), 2), [0.0]])
         self.line(steps, tops, style)
 
     def zones(self, x: ArrayLike, tips: Sequence[str]) -> None:
-        """Unseen full-height strips, one around each x, that tell what is there."""
+        """Add an invisible strip around each `x` (n,), as high as the chart, that shows its tip of `tips` (n,)."""
         centres = self.across(x)
         middle = (centres[1:] + centres[:-1]) / 2
         edges = np.concatenate([[float(self.left)], middle, [float(self.right)]])
@@ -172,7 +180,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Figure:
-    """A panel: charts under each other, their key, and a sentence that says how to read them."""
+    """A panel of the page: charts one below the other, a legend, and a caption that says how to read them."""
 
     title: str
     charts: list[Chart]
@@ -182,5 +190,5 @@ class Figure:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether the page has what is drawn as numbers: the figure's own, or the materials of its points."""
+        """Whether the reader can save numbers: `numbers`, or the materials of a chart with named points."""
         return bool(self.numbers) or any(chart.points for chart in self.charts)

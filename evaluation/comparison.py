@@ -1,9 +1,9 @@
-"""Program: a challenger beside the champion, on the same materials; and what is new in the challenger's data.
+"""Program: compare a new model (challenger) with the current best one (champion), and the data they were trained on.
 
-The test materials that both models have in their test splits were seen by neither. On these, the mean difference of the
-absolute errors is drawn again and again from the pairs (paired bootstrap; Efron & Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 8): how the difference would vary over other test sets of this size. Both are measured against the
-challenger's labels, which are today's.
+Only materials in the test splits of both models are used: neither model was trained on them. Both predictions are
+compared with the challenger's labels, which are the newer ones. The uncertainty of the mean difference between the
+absolute errors comes from a paired bootstrap (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 8): how
+much the difference would vary between test sets of this size.
 """
 
 import json
@@ -20,7 +20,7 @@ from scipy import stats
 
 from evaluation.config import PromotionConfig
 from evaluation.elements import SYMBOLS
-from evaluation.formatting import signed_share
+from evaluation.formatting import format_signed_share
 from storage.program import Facts, Spec, main
 from storage.schemas import MATERIAL_ID
 
@@ -32,7 +32,7 @@ AT_A_TIME = 5_000_000  # resampled values in memory: three times 40 MB with thei
 
 
 class CompareSpec(Spec):
-    """The predictions of both; no `champion` where there is none yet, or where its files are lost."""
+    """Paths of the predictions of both models. `champion` is None if there is none yet, or if its files are `lost`."""
 
     challenger: Path
     champion: Path | None = None
@@ -41,26 +41,28 @@ class CompareSpec(Spec):
 
 
 def build(spec: CompareSpec) -> Facts:
-    """Write comparison.json: the decision with its numbers, and what is new in the data."""
+    """Write comparison.json: whether to promote the challenger, the numbers behind that, and how the data changed."""
     challenger = pq.read_table(spec.challenger, columns=COLUMNS)
     if spec.champion is None:
         reason = "the champion's predictions are lost" if spec.lost else "there was no champion"
         found: dict[str, Any] = {"promoted": True, "reason": reason, "errors": None, "drift": None}
     else:
         champion = pq.read_table(spec.champion, columns=COLUMNS)
-        errors = compared(challenger, champion, spec.config)
-        found = {**decided(errors, spec.config), "errors": errors, "drift": drift(challenger, champion)}
+        errors = compare_errors(challenger, champion, spec.config)
+        found = {**decide(errors, spec.config), "errors": errors, "drift": drift(challenger, champion)}
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / COMPARISON).write_text(text, encoding="utf-8")
     log.info("%s: %s", "to be promoted" if found["promoted"] else "not to be promoted", found["reason"])
     return {"promoted": found["promoted"], "reason": found["reason"], **(found["errors"] or {})}
 
 
-def compared(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) -> dict[str, Any]:
-    """MAE of both on their common test materials, and the difference (challenger − champion) with its interval.
+def compare_errors(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) -> dict[str, Any]:
+    """MAE of both models on their common test materials, in the unit of the target, and how they differ.
 
-    `worse` is the difference in units of the champion's MAE; `worse_low` … `worse_high` hold `config.confidence` of the
-    draws. None where there are no common test materials.
+    `worse` is (challenger's MAE − champion's MAE) / champion's MAE, so 0.02 means 2 % worse; `worse_low` and
+    `worse_high` are the ends of its interval at `config.confidence`. They and both MAEs are None if there are no common
+    test materials.
+    Both tables need the columns material_id, split, target and predicted.
     """
     mine, theirs = (table.filter(pc.equal(table["split"], "test")) for table in (challenger, champion))
     mine, theirs = (table.select([MATERIAL_ID, "target", "predicted"]) for table in (mine, theirs))
@@ -83,7 +85,7 @@ def compared(challenger: pa.Table, champion: pa.Table, config: PromotionConfig) 
 
 
 def mean_interval(values: NDArray[np.float64], config: PromotionConfig) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (n,), in their unit; the same in every run."""
+    """Percentile bootstrap interval (low, high) of the mean of `values` (n,), in their unit; the same in every run."""
     if len(values) == 1:  # every resample is the value itself, and scipy refuses to draw it
         return float(values[0]), float(values[0])
     found = stats.bootstrap(
@@ -98,27 +100,32 @@ def mean_interval(values: NDArray[np.float64], config: PromotionConfig) -> tuple
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def decided(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
-    """Promoted when the interval's upper end is within the margin: not worse by more than that, with confidence."""
+def decide(errors: dict[str, Any], config: PromotionConfig) -> dict[str, Any]:
+    """Whether to promote the challenger, and the reason as a sentence without a full stop.
+
+    It is promoted if the upper end of the interval, `worse_high`, is at most `config.margin`, and there are at least
+    `config.least_common` common test materials.
+    """
     if errors["common"] < config.least_common:
         reason = (
             f"{errors['common']:,} test materials in common, fewer than promotion.least_common={config.least_common:,}"
         )
         return {"promoted": False, "reason": reason}
     within = errors["worse_high"] <= config.margin
-    middle, low, high = (signed_share(errors[name]) for name in ("worse", "worse_low", "worse_high"))
+    middle, low, high = (format_signed_share(errors[name]) for name in ("worse", "worse_low", "worse_high"))
     materials = f"{errors['common']:,} common test materials"
     reason = f"its MAE differs from the champion's by {middle} ({low} to {high}) on {materials}"
     return {
         "promoted": within,
-        "reason": f"{reason}; allowed is an upper end of {signed_share(config.margin)} (promotion.margin)",
+        "reason": f"{reason}; allowed is an upper end of {format_signed_share(config.margin)} (promotion.margin)",
     }
 
 
 def drift(new: pa.Table, old: pa.Table) -> dict[str, Any]:
-    """What the champion's data did not have: materials, elements, another distribution of the target.
+    """How the data changed since the champion was trained: materials, elements, and the distribution of the target.
 
-    `distance` is the largest gap between the two cumulative distributions of the target (Kolmogorov–Smirnov).
+    Means and standard deviations are in the unit of the target. `distance`, 0 to 1, is the largest difference between
+    the two cumulative distributions of the target (the statistic of the Kolmogorov–Smirnov test).
     """
     ids = pc.is_in(new[MATERIAL_ID], old[MATERIAL_ID])
     kept = pc.sum(ids).as_py() or 0

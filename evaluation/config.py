@@ -1,10 +1,10 @@
-"""What a user may choose about promotion. Imports nothing heavy: forms and `--help` read it."""
+"""The settings of promotion. Imports nothing heavy, because forms and `--help` read it."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class PromotionConfig(BaseModel):
-    """When a newly trained model takes the champion's place."""
+    """When a newly trained model replaces the champion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Symbols, places in the periodic table, and crystal systems by number."""
+"""Element symbols, positions in the periodic table, and the crystal system of a space group."""
 
 from bisect import bisect_left
 
@@ -25,13 +25,13 @@ LAST_OF_SYSTEM = {
 
 
 def crystal_system(spacegroup_number: int) -> str:
-    """The crystal system of a space group, 1–230."""
+    """The crystal system of a space group, by its number from 1 to 230."""
     last = list(LAST_OF_SYSTEM)
     return LAST_OF_SYSTEM[last[bisect_left(last, spacegroup_number)]]
 
 
 def place(atomic_number: int) -> tuple[int, int]:
-    """(row, column) in a table of 18 columns; lanthanides and actinides in rows 8 and 9, from column 3 on."""
+    """(row, column), from 1, in a periodic table of 18 columns, with lanthanides in row 8 and actinides in row 9."""
     period = bisect_left(NOBLE_GASES, atomic_number) + 1
     first = NOBLE_GASES[period - 2] + 1 if period > 1 else 1
     last = NOBLE_GASES[period - 1]

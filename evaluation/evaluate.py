@@ -1,7 +1,8 @@
-"""Program: predictions to numbers. metrics.json, errors.parquet (by group) and worst.parquet, all of the same rows.
+"""Program: compute the errors of a model from its predictions.
 
-`target` is what the model was asked, `predicted` its answer, both in `unit`; with task classification `target` is 0 or
-1 and `predicted` the probability of 1.
+Writes metrics.json (errors of each split), errors.parquet (test errors by group) and worst.parquet (the largest test
+errors). The columns `target` (the reference value) and `predicted` are in the unit of the target; for the task
+classification, `target` is 0 or 1 and `predicted` is the probability of 1.
 """
 
 import json
@@ -27,7 +28,7 @@ N_WORST = 20
 
 
 class EvaluateSpec(Spec):
-    """The tables of one training, and what they are about."""
+    """Paths of the tables of one training, and the target, its unit, the task and the source of the data."""
 
     predictions: Path
     gates: Path | None = None
@@ -39,10 +40,10 @@ class EvaluateSpec(Spec):
 
 
 def build(spec: EvaluateSpec) -> Facts:
-    """Write the three files; the facts are the test split's numbers."""
+    """Write the three files; return the errors of the test split. Raises InputError if a prediction is not finite."""
     table = pq.read_table(spec.predictions).sort_by(MATERIAL_ID)
     _refuse_divergence(table)
-    found = measured(table, spec)
+    found = measure(table, spec)
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / "metrics.json").write_text(text, encoding="utf-8")
     write_table(errors_by_group(table, spec.task), spec.output / "errors.parquet")
@@ -70,8 +71,8 @@ def _test_rows(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(table["split"].to_numpy() == "test"))
 
 
-def measured(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
-    """All numbers of a run, by split."""
+def measure(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
+    """The content of metrics.json: the errors of each split, published figures, and a summary of the gates."""
     split = table["split"].to_numpy()
     target, predicted = _column(table, "target"), _column(table, "predicted")
     yes_or_no = spec.task == "classification"
@@ -97,7 +98,7 @@ def measured(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
 
 
 def gate_summary(path: Path) -> list[dict[str, float]]:
-    """A layer's mean gate over all its edges, and the least and greatest mean of any distance bin with edges."""
+    """Mean gate value (0 to 1) of each layer over all edges, and the lowest and highest mean of a distance bin."""
     table = pq.read_table(path)
     layer, gate, edges = (_column(table, name) for name in ("layer", "mean_gate", "edges"))
     summary = []
@@ -110,7 +111,10 @@ def gate_summary(path: Path) -> list[dict[str, float]]:
 
 
 def errors_by_group(table: pa.Table, task: str) -> pa.Table:
-    """Mean absolute error of the test rows by number of elements, crystal system and element (schemas.ERRORS)."""
+    """Mean absolute error of the test rows by number of elements, crystal system and element (schemas.ERRORS).
+
+    In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.
+    """
     test = _test_rows(table)
     answer = _column(test, "predicted")
     if task == "classification":
@@ -133,7 +137,7 @@ def errors_by_group(table: pa.Table, task: str) -> pa.Table:
 
 
 def worst(table: pa.Table) -> pa.Table:
-    """The test rows that the model misses by most (schemas.WORST)."""
+    """The N_WORST test rows with the largest absolute errors, the largest first (schemas.WORST)."""
     test = _test_rows(table)
     error = _column(test, "predicted") - _column(test, "target")
     order = np.argsort(-np.abs(error), kind="stable")[:N_WORST]

@@ -1,4 +1,4 @@
-"""What each panel shows, as charts and tables of plain values. A panel without data is None or empty."""
+"""The figures and tables of the report, as plain values. One that has no data is None or empty."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from evaluation.axes import Axis, Chart, Figure, Mark, logarithmic, round_step, upward
 from evaluation.elements import SYMBOLS, place
-from evaluation.formatting import Scale, counted, share, significant
+from evaluation.formatting import Scale, format_count, share, significant
 from evaluation.metrics import reliability, roc_curve
 
 BINS = 41
@@ -15,7 +15,7 @@ FEW = 5  # groups with fewer test rows are marked: their mean says little
 
 
 def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, errors: bool) -> Figure | None:
-    """Validation error and training loss by epoch. `errors`: the validation column is in the target's unit."""
+    """Validation error and training loss by epoch; `errors` says that the validation error is in the target's unit."""
     history = history.dropna()
     if history.empty:
         return None
@@ -53,7 +53,7 @@ def learning_figure(history: pd.DataFrame, kept_epoch: int, scale: Scale, *, err
 
 
 def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
-    """Distribution of predicted − reference on the test rows, with that of the training rows as an outline."""
+    """Histogram of predicted − reference for the test rows, and as an outline for the training rows."""
     error = (predictions["predicted"] - predictions["target"]) * scale.factor
     test = error[predictions["split"] == "test"].to_numpy()
     train = error[predictions["split"] == "train"].to_numpy()
@@ -79,7 +79,7 @@ def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
         f"Median error {significant(float(middle))} {scale.unit}; half of the test structures are within "
         f"±{significant(float(half))} {scale.unit}. "
     )
-    caption += f"{counted(beyond, 'test structure')} beyond the axis." if beyond else ""
+    caption += f"{format_count(beyond, 'test structure')} beyond the axis." if beyond else ""
     key = [("bar", "test"), ("line s1", "train")] if len(train) else [("bar", "test")]
     numbers = {f"from{unit}": edges[:-1].tolist(), f"to{unit}": edges[1:].tolist(), "test (%)": shares[0].tolist()}
     numbers |= {"train (%)": shares[1].tolist()} if len(train) else {}
@@ -91,7 +91,7 @@ def _upright(chart: Chart, x: float) -> Mark:
 
 
 def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> Figure | None:
-    """Mean gate value against distance, a line a convolution layer."""
+    """Mean gate value (0 to 1) against distance (Å), one line for each convolution layer."""
     if gates is None or gates.empty or not summary:
         return None
     layer, distance, gate, edges = (gates[n].to_numpy(float) for n in ("layer", "distance", "mean_gate", "edges"))
@@ -105,7 +105,7 @@ def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> 
     for middle in middles:
         rows = (distance == middle) & (edges > 0)
         values = ", ".join(f"layer {int(n)} {g:.2f}" for n, g in zip(layer[rows], gate[rows], strict=True))
-        tips.append(f"{significant(float(middle))} Å: {values}; {counted(int(edges[rows][0]), 'edge')}")
+        tips.append(f"{significant(float(middle))} Å: {values}; {format_count(int(edges[rows][0]), 'edge')}")
     chart.zones(middles, tips)
     said = "; ".join(f"layer {s['layer']} {s['lowest']:.2f} to {s['highest']:.2f}" for s in summary)
     key = [(f"line s{n % 6}", f"layer {s['layer']}") for n, s in enumerate(summary)]
@@ -116,7 +116,7 @@ def gate_figure(gates: pd.DataFrame | None, summary: list[dict[str, float]]) -> 
 
 
 def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
-    """True against false positive rate over all thresholds, test rows."""
+    """True positive rate against false positive rate over all thresholds, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if auc is None:
         return None
@@ -132,7 +132,7 @@ def roc_figure(predictions: pd.DataFrame, auc: float | None) -> Figure | None:
 
 
 def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
-    """Observed share of positives against the predicted probability, test rows."""
+    """Observed share of positives against the predicted probability, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if test.empty:
         return None
@@ -142,7 +142,8 @@ def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
     chart.line([0, 1], [0, 1], "diagonal")
     chart.line([b["predicted"] for b in bins], [b["observed"] for b in bins], "line s0")
     for b in bins:
-        tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {counted(int(b['count']), 'structure')}"
+        count = format_count(int(b["count"]), "structure")
+        tip = f"predicted {b['predicted']:.2f}, observed {b['observed']:.2f}, {count}"
         chart.dots([b["predicted"]], [b["observed"]], "dot s0", tip)
     columns = {"predicted": "predicted probability", "observed": "observed share", "count": "structures"}
     numbers = {columns[name]: [b[name] for b in bins] for name in columns}
@@ -150,7 +151,7 @@ def reliability_figure(predictions: pd.DataFrame) -> Figure | None:
 
 
 def probability_figure(predictions: pd.DataFrame) -> Figure | None:
-    """Distribution of the predicted probability in each class, test rows."""
+    """Histogram of the predicted probability in each class, for the test rows."""
     test = predictions[predictions["split"] == "test"]
     if test.empty:
         return None
@@ -160,7 +161,7 @@ def probability_figure(predictions: pd.DataFrame) -> Figure | None:
     y = upward(np.concatenate(counts).tolist(), "Test structures")
     chart = Chart(Axis(0.0, 1.0, "Predicted probability"), y, "Predicted probability by class.")
     tips = [
-        f"{a:.2f} to {b:.2f}: {counted(int(p), 'positive')}, {counted(int(n), 'negative')}"
+        f"{a:.2f} to {b:.2f}: {format_count(int(p), 'positive')}, {format_count(int(n), 'negative')}"
         for a, b, p, n in zip(edges[:-1], edges[1:], *counts, strict=True)
     ]
     chart.bars(edges.tolist(), counts[0].tolist(), "bar", tips)
@@ -172,7 +173,7 @@ def probability_figure(predictions: pd.DataFrame) -> Figure | None:
 
 
 def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> list[dict[str, Any]]:
-    """Rows of a table with bars. Without a scale the value is a share of wrong answers."""
+    """Rows of a table with bars, of one `kind` of group. Without a `scale`, the values are shares of wrong classes."""
     rows = [row for row in errors if row["kind"] == kind]
     top = max((row["mae"] for row in rows), default=1.0) or 1.0
     return [
@@ -188,7 +189,7 @@ def group_rows(errors: list[dict[str, Any]], kind: str, scale: Scale | None) -> 
 
 
 def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str, Any] | None:
-    """Every element's place, colour step and text, and the bounds of the colour steps."""
+    """The cells of the periodic table (position, colour step, text) and the error values between the colour steps."""
     rows = [row for row in errors if row["kind"] == "element"]
     if not rows:
         return None
@@ -206,13 +207,15 @@ def element_cells(errors: list[dict[str, Any]], scale: Scale | None) -> dict[str
             cell["step"] = int(np.searchsorted(bounds, value[symbol], side="right"))
             cell["few"] = count[symbol] < FEW
             cell["text"] = significant(value[symbol], 2)
-            cell["tip"] = f"{symbol}: {significant(value[symbol])} {unit}, {counted(count[symbol], 'test structure')}"
+            cell["tip"] = (
+                f"{symbol}: {significant(value[symbol])} {unit}, {format_count(count[symbol], 'test structure')}"
+            )
         cells.append(cell)
     return {"cells": cells, "bounds": [f"{b:,.6g}" for b in bounds], "unit": unit}
 
 
 def colour_bounds(values: list[float], steps: int = 7) -> list[float]:
-    """Round bounds between at most `steps` colours, over the middle nine tenths of the values."""
+    """Round values between at most `steps` colours, over the range of `values` without the lowest and highest 5 %."""
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
     low, high = min(low, middle / 2), max(high, middle * 1.5)  # elements that are all alike look alike
     if low == high:

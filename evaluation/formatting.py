@@ -1,4 +1,4 @@
-"""Formats numbers and names for readers."""
+"""Numbers and names as text for readers."""
 
 import math
 import re
@@ -12,29 +12,29 @@ MISSING = "–"
 
 
 class Scale(NamedTuple):
-    """The unit in which errors are shown, and what the target's unit is multiplied by for it."""
+    """The unit in which errors are shown, and the factor to it from the unit of the target."""
 
     unit: str
     factor: float
 
     def show(self, value: float | None) -> str:
-        """An error given in the target's unit, without its unit."""
+        """Text of an error that is given in the unit of the target; the text has no unit."""
         return significant(None if value is None else value * self.factor)
 
     def with_unit(self, value: float | None) -> str:
-        """An error given in the target's unit, with its unit."""
+        """Text of an error that is given in the unit of the target; the text has the shown unit."""
         return f"{self.show(value)} {self.unit}".strip()
 
 
 def error_scale(unit: str, typical: float | None) -> Scale:
-    """meV for errors below 0.1 eV, else the target's own unit."""
+    """The scale for errors like `typical` (in `unit`): meV for errors below 0.1 eV, otherwise `unit` itself."""
     if unit.startswith("eV") and typical is not None and typical < 0.1:
         return Scale(f"m{unit}", 1000.0)
     return Scale(unit, 1.0)
 
 
 def factor_between(unit: str, wanted: str) -> float:
-    """What a value in `unit` is multiplied by to be in `wanted`; the two differ by the prefix milli at most."""
+    """The factor from `unit` to `wanted`. Raises ValueError if they differ by more than the prefix milli."""
     if unit == wanted:
         return 1.0
     if unit == f"m{wanted}":
@@ -45,41 +45,41 @@ def factor_between(unit: str, wanted: str) -> float:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """Three significant digits, thousands grouped, a true minus sign; a dash for what is undefined."""
+    """`value` with `digits` significant digits, thousands separators and the sign −; a dash for None, NaN, infinity."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value == 0:
         return "0"
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if exponent < -4:
-        return f"{signed(value, f'.{digits - 1}f', 10.0**-exponent)}×10{superscript(exponent)}"
-    return signed(value, f",.{max(0, digits - 1 - exponent)}f")
+        return f"{format_signed(value, f'.{digits - 1}f', 10.0**-exponent)}×10{superscript(exponent)}"
+    return format_signed(value, f",.{max(0, digits - 1 - exponent)}f")
 
 
 def decimals(errors: Iterable[float]) -> int:
-    """Decimals at which values beside these errors are shown: three digits of a middling error, aligned."""
+    """The number of decimals that shows the median of `errors` with three significant digits."""
     sizes = [abs(error) for error in errors if error]
     return max(0, 2 - math.floor(math.log10(statistics.median(sizes)))) if sizes else 3
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A value of a column in which all have as many decimals."""
-    return signed(value, f",.{decimals}f")
+    """`value` with a given number of decimals, for a column of numbers."""
+    return format_signed(value, f",.{decimals}f")
 
 
-def signed(value: float, layout: str, factor: float = 1.0) -> str:
-    """`value × factor` in a format, with − for a negative number and none for a rounded zero."""
+def format_signed(value: float, layout: str, factor: float = 1.0) -> str:
+    """`value` × `factor` in the format `layout`, with − for a negative number, and no sign if it is rounded to zero."""
     text = format(value * factor, layout)
     return text.replace("-", "−") if re.search("[1-9]", text) else text.removeprefix("-")
 
 
 def superscript(number: int) -> str:
-    """An exponent as it is printed."""
+    """An integer in superscript digits."""
     return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def duration(seconds: float) -> str:
-    """12.3 s, 4 min 10 s, 2 h 5 min."""
+    """Seconds as 12.3 s, 4 min 10 s or 2 h 5 min."""
     if seconds < 60:
         return f"{significant(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -88,23 +88,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def named(target: str) -> str:
-    """`formation_energy_per_atom_ev` as "formation energy": the unit is shown beside it."""
+def format_target(target: str) -> str:
+    """The name of a target without its unit: `formation_energy_per_atom_ev` becomes "formation energy"."""
     ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")
     return target[: len(target) - len(ending)].replace("_", " ").strip() or target
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """1 structure, 2 structures, 48,399 structures."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def verdict(metrics: dict[str, Any], scale: Scale) -> str:
-    """The page in one sentence."""
+    """The report in one sentence: the test error, compared with the baseline, and the number of test rows."""
     test = metrics["test"]
     if not test["count"]:
         return "No test rows: nothing is claimed about new materials."
-    rows = counted(test["count"], "test structure")
+    rows = format_count(test["count"], "test structure")
     if metrics["task"] == "classification":
         return (
             f"Test ROC-AUC {significant(test['roc_auc'])}; {share(test['accuracy'])} put in the right class, "
@@ -124,10 +124,10 @@ def _against_mean(error: float, baseline: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """0.912 as 91.2 %."""
+    """0.912 becomes 91.2 %; None becomes a dash."""
     return MISSING if value is None else f"{value:.1%}".replace("%", " %")
 
 
-def signed_share(value: float) -> str:
-    """0.0312 as +3.1 %, with a true minus sign."""
-    return signed(value, "+.1f", 100.0) + " %"
+def format_signed_share(value: float) -> str:
+    """0.0312 becomes +3.1 %, −0.0312 becomes −3.1 %."""
+    return format_signed(value, "+.1f", 100.0) + " %"

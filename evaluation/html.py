@@ -1,4 +1,4 @@
-"""Self-contained pages: a template, the styles and scripts that every page with figures needs, and those of its own."""
+"""Renders self-contained HTML pages from templates, with the styles and scripts that figures need."""
 
 import base64
 import hashlib
@@ -37,10 +37,10 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
         "significant": formatting.significant,
         "share": formatting.share,
         "duration": formatting.duration,
-        "formula": subscripted,
+        "formula": format_formula,
         "fixed": formatting.fixed,
     }
-    env.globals |= {"counted": formatting.counted, "page_of": page_of}
+    env.globals |= {"format_count": formatting.format_count, "page_of": page_of}
     texts = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *scripts)]
     style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in (*STYLES, *styles))
     page = {
@@ -51,15 +51,15 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
     return env.get_template(template).render(**view, **page)
 
 
-def subscripted(formula: str) -> str:
-    """SrTiO3 as SrTiO₃; anything that is not a formula as it is."""
+def format_formula(formula: str) -> str:
+    """A formula with subscripts: SrTiO3 becomes SrTiO₃. Text that is not a formula is returned unchanged."""
     if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
         return formula
     return re.sub(r"(?<=[A-Za-z)])[\d.]+", lambda m: m[0].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), formula)
 
 
 def page_of(material_id: str, template: str | None) -> str | None:
-    """The address of a material's page, where the source has pages and the id can be part of an address."""
+    """The address of a material's page; None if the source has no such pages or the id has unusual characters."""
     if not template or not template.startswith("https://") or not re.fullmatch(r"[\w.-]+", material_id):
         return None
     return template.replace("{id}", quote(material_id, safe=""))

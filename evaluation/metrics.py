@@ -1,4 +1,7 @@
-"""How far predictions are from the truth, and how far a predictor that knows only the training mean would be."""
+"""Errors of predictions, and of a baseline that always predicts the training mean or the more frequent class.
+
+All arrays have the shape (n,); NaN stands for what is not defined, such as the mean of no rows.
+"""
 
 import math
 from typing import Any
@@ -12,17 +15,17 @@ SPLITS = ("train", "validation", "test")
 
 
 def mae(target: Values, predicted: Values) -> float:
-    """Mean absolute error, in the target's unit; NaN for no rows."""
+    """Mean absolute error, in the unit of the target; NaN without rows."""
     return float(np.abs(predicted - target).mean()) if len(target) else math.nan
 
 
 def rmse(target: Values, predicted: Values) -> float:
-    """Root of the mean squared error, in the target's unit; NaN for no rows."""
+    """Root of the mean squared error, in the unit of the target; NaN without rows."""
     return float(np.sqrt(np.square(predicted - target).mean())) if len(target) else math.nan
 
 
 def r2(target: Values, predicted: Values) -> float:
-    """1 − residual / total sum of squares; NaN where the targets do not vary, as with a single row."""
+    """1 − residual sum of squares / total sum of squares; NaN if all targets are equal."""
     if len(target) == 0 or target.min() == target.max():
         return math.nan
     residual = np.square(predicted - target).sum()
@@ -31,7 +34,7 @@ def r2(target: Values, predicted: Values) -> float:
 
 
 def roc_auc(positive: NDArray[np.bool_], score: Values) -> float:
-    """The chance that a positive row scores above a negative one, a tie counting half; NaN with one class only."""
+    """Probability that a positive row has a higher score than a negative one, ties ½; NaN with a single class."""
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if not n_positive or not n_negative:
@@ -43,7 +46,7 @@ def roc_auc(positive: NDArray[np.bool_], score: Values) -> float:
 
 
 def roc_curve(positive: NDArray[np.bool_], score: Values) -> tuple[Values, Values]:
-    """(false positive rate, true positive rate) from (0, 0) to (1, 1), one point a distinct score."""
+    """(false positive rates, true positive rates), from (0, 0) to (1, 1), one point for each distinct score."""
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
     hits = np.cumsum(positive[order])[ends]
@@ -52,7 +55,7 @@ def roc_curve(positive: NDArray[np.bool_], score: Values) -> tuple[Values, Value
 
 
 def reliability(positive: NDArray[np.bool_], probability: Values, bins: int = 10) -> list[dict[str, float]]:
-    """Mean predicted probability and observed share of positives in each tenth of [0, 1] that has rows."""
+    """Mean predicted probability, observed share of positives and count of rows in each bin of [0, 1] that has rows."""
     place = np.clip((probability * bins).astype(int), 0, bins - 1)
     return [
         {
@@ -65,7 +68,7 @@ def reliability(positive: NDArray[np.bool_], probability: Values, bins: int = 10
 
 
 def regression(target: Values, predicted: Values, training_mean: float) -> dict[str, Any]:
-    """The numbers of one split; the baseline predicts `training_mean` for every row."""
+    """The errors of one split, in the unit of the target; the baseline predicts `training_mean` for every row."""
     mean = np.full_like(target, training_mean)
     return numbers(
         count=len(target),
@@ -78,7 +81,10 @@ def regression(target: Values, predicted: Values, training_mean: float) -> dict[
 
 
 def classification(positive: NDArray[np.bool_], probability: Values, training_share: float) -> dict[str, Any]:
-    """The numbers of one split; the baseline gives every row the class that most training rows have."""
+    """The scores of one split; a row is classified as positive at a probability of ½ or above.
+
+    The baseline predicts the class that most training rows have; `training_share` is the share of positives there.
+    """
     count = len(positive)
     called = probability >= 0.5
     hits, false = int((called & positive).sum()), int((called & ~positive).sum())
@@ -100,5 +106,5 @@ def classification(positive: NDArray[np.bool_], probability: Values, training_sh
 
 
 def numbers(**values: float) -> dict[str, float | None]:
-    """JSON knows no NaN: what is undefined becomes null."""
+    """The values by name, with None in place of NaN, because JSON has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Program: stored tables to report.html, one file that needs no network, and summary.md, the same numbers as text."""
+"""Program: make a report, report.html (one file that needs no network) and summary.md, from stored tables."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluation import figures, formatting
 from evaluation.html import render
 from evaluation.metrics import SPLITS
-from evaluation.parity import named_points, parity_figure
+from evaluation.parity import label_points, parity_figure
 from evaluation.summary import summary
 from storage.program import Facts, Spec, main
 
@@ -23,7 +23,7 @@ N_EXAMPLES = 20  # rejected and conflicting rows that are listed; all of them ar
 
 
 class About(BaseModel):
-    """What the page tells of the run besides its tables."""
+    """What the page says about the run that is not in its tables: names, counts, settings and cost."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class About(BaseModel):
 
 
 class ReportSpec(Spec):
-    """Where the tables of one run lie. `evaluation` is the folder that evaluation.evaluate wrote."""
+    """Paths of the tables of one run. `evaluation` is the folder that evaluation.evaluate wrote."""
 
     evaluation: Path
     comparison: Path | None = None
@@ -68,17 +68,17 @@ class ReportSpec(Spec):
 
 
 def build(spec: ReportSpec) -> Facts:
-    """Write report.html and summary.md."""
-    view = gathered(spec)
+    """Write report.html and summary.md; return the size of the page and its first sentence."""
+    view = gather(spec)
     page = render("report.html.jinja", view)
     (spec.output / "report.html").write_text(page, encoding="utf-8")
     (spec.output / "summary.md").write_text(summary(view), encoding="utf-8")
-    log.info("report.html: %s", formatting.counted(len(page.encode()), "byte"))
+    log.info("report.html: %s", formatting.format_count(len(page.encode()), "byte"))
     return {"bytes": len(page.encode()), "verdict": view["verdict"]}
 
 
-def gathered(spec: ReportSpec) -> dict[str, Any]:
-    """Everything that the page and the summary show."""
+def gather(spec: ReportSpec) -> dict[str, Any]:
+    """Read the tables and compute all that the page and the summary show, by the name that the template uses."""
     about = spec.about
     metrics = json.loads((spec.evaluation / "metrics.json").read_text(encoding="utf-8"))
     errors = pq.read_table(spec.evaluation / "errors.parquet").to_pylist()
@@ -91,7 +91,7 @@ def gathered(spec: ReportSpec) -> dict[str, Any]:
     view = {
         "about": about,
         "metrics": metrics,
-        "name": formatting.named(about.target),
+        "name": formatting.format_target(about.target),
         "scale": scale,
         "yes_or_no": yes_or_no,
         "verdict": formatting.verdict(metrics, scale),
@@ -116,10 +116,10 @@ def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any
     about: About = view["about"]
     caption = f"{about.note} " if about.note else ""
     parity = parity_figure(predictions, view["name"], about.unit, caption)
-    points = named_points(predictions, parity.charts[0])
+    points = label_points(predictions, parity.charts[0])
     if len(points["id"]) < len(predictions):
-        named = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
-        parity = replace(parity, caption=f"{caption}The page names {named}; its CSV has these alone.")
+        kept = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
+        parity = replace(parity, caption=f"{caption}The page names {kept}; its CSV has these alone.")
     return {
         "main": [parity],
         "beside": [f for f in (figures.residual_figure(predictions, view["scale"]),) if f],
@@ -139,19 +139,19 @@ def _of_classes(predictions: pd.DataFrame, metrics: dict[str, Any]) -> dict[str,
 
 
 def comparison_rows(path: Path | None, scale: formatting.Scale, unit: str) -> dict[str, Any] | None:
-    """The decision about the champion's place in words, and two tables of text: errors, and what is new in the data."""
+    """The decision about promotion, and tables of (label, text): errors of both models, and how the data changed."""
     if path is None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     errors, drift = found["errors"], found["drift"]
     shown: dict[str, Any] = {"promoted": found["promoted"], "reason": found["reason"], "errors": [], "drift": []}
     if errors and errors["common"]:
-        interval = " to ".join(formatting.signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
+        interval = " to ".join(formatting.format_signed_share(errors[f"worse_{end}"]) for end in ("low", "high"))
         shown["errors"] = [
             ("Test materials in common", f"{errors['common']:,}"),
             ("MAE of the champion", scale.with_unit(errors["champion_mae"])),
             ("MAE of this model", scale.with_unit(errors["challenger_mae"])),
-            ("Difference", f"{formatting.signed_share(errors['worse'])} ({interval})"),
+            ("Difference", f"{formatting.format_signed_share(errors['worse'])} ({interval})"),
         ]
     if drift:
         shown["drift"] = drift_rows(drift, unit)
@@ -159,7 +159,7 @@ def comparison_rows(path: Path | None, scale: formatting.Scale, unit: str) -> di
 
 
 def drift_rows(drift: dict[str, Any], unit: str) -> list[tuple[str, str]]:
-    """What the data has that the champion's had not."""
+    """(label, text) for each way in which the data differs from the champion's."""
     elements = {name: ", ".join(drift[name]) or "none" for name in ("new_elements", "gone_elements")}
     means = (f"{formatting.significant(drift[n])} {unit}".strip() for n in ("champion_mean", "mean"))
     spreads = (f"{formatting.significant(drift[n])}" for n in ("champion_standard_deviation", "standard_deviation"))
@@ -175,7 +175,7 @@ def drift_rows(drift: dict[str, Any], unit: str) -> list[tuple[str, str]]:
 
 
 def published_rows(view: dict[str, Any]) -> list[dict[str, Any]]:
-    """This run's test error among the published ones, least first, with the length of its bar."""
+    """Published test errors and this run's, the smallest first, each with the width of its bar in %."""
     scale, metrics = view["scale"], view["metrics"]
     rows = [{**row, "ours": False} for row in metrics["published"]]
     own = metrics["test"]["mae"]
@@ -190,19 +190,19 @@ def published_rows(view: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _as_published(row: dict[str, Any], scale: formatting.Scale) -> str:
-    """A published figure with the digits that were published: 22, not 22.0."""
+    """Text of a published error with the digits that were published: 22, not 22.0."""
     low, high = (f"{row[end] * scale.factor:.6g}" for end in ("mae", "mae_high"))
     return low if low == high else f"{low}–{high}"
 
 
 def _positive(about: About) -> str:
-    """What the positive class is, where there are classes."""
+    """A sentence that says what the positive class is; empty for the task regression."""
     train = about.configuration.get("train", {})
     return f"Positive: {about.target} above {train['threshold']:g}." if "threshold" in train else ""
 
 
 def settings(configuration: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Groups of (name, value) as text."""
+    """The configuration as (group, [(name, value as text)]); settings outside of a group are in the group ""."""
     loose = {name: value for name, value in configuration.items() if not isinstance(value, dict)}
     groups = {"": loose} if loose else {}
     groups |= {name: value for name, value in configuration.items() if isinstance(value, dict)}
@@ -222,7 +222,7 @@ def _optional(path: Path | None) -> pd.DataFrame | None:
 
 
 def _first(path: Path) -> list[dict[str, Any]]:
-    """The first rows of a table that may be long."""
+    """The first N_EXAMPLES rows of a table, without reading the rest."""
     for batch in pq.ParquetFile(path).iter_batches(batch_size=N_EXAMPLES):
         return list(batch.to_pylist())
     return []

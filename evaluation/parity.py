@@ -1,4 +1,8 @@
-"""The parity plot: predicted against reference, density behind, test rows in front, every material to be named."""
+"""The parity plot: predicted against reference values.
+
+Train and validation rows are drawn as a density of hexagons, test rows as dots in front of it. The script of the page
+shows the material nearest to the pointer.
+"""
 
 import json
 from typing import Any
@@ -8,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evaluation.axes import Chart, Figure, Mark, spanning
-from evaluation.formatting import counted
+from evaluation.formatting import format_count
 from evaluation.metrics import SPLITS
 
 DENSITY_STEPS = 6
@@ -18,14 +22,14 @@ ALONE = 200  # fewer test rows than this have no density to show
 
 
 def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str) -> Figure:
-    """Predicted against reference value of every row; both axes span the same values."""
+    """The parity plot of all rows. Both axes have the same range; `unit` is that of both columns."""
     values = pd.concat([predictions["target"], predictions["predicted"]])
     tail = f" ({unit})" if unit else ""
     short = name if len(name) <= 32 else f"{name[:31]}…"
     axis = spanning(values, f"Reference {short}{tail}")
     test = predictions[predictions["split"] == "test"]
     rest = predictions[predictions["split"] != "test"]
-    alt_text = f"Parity plot of {name}: {counted(len(test), 'test structure')} over the density of the others."
+    alt_text = f"Parity plot of {name}: {format_count(len(test), 'test structure')} over the density of the others."
     chart = Chart(axis, spanning(values, f"Predicted {short}{tail}"), alt_text, height=340, points=True)
     _draw_density(chart, rest)
     chart.line([axis.low, axis.high], [axis.low, axis.high], "diagonal")
@@ -39,7 +43,7 @@ def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str)
 
 
 def _draw_density(chart: Chart, rows: pd.DataFrame) -> None:
-    """Hexagons, in steps of the logarithm of their count."""
+    """Draw the density of `rows` as hexagons, coloured by the logarithm of their count."""
     if not len(rows):
         return
     centres, count = hexagons(chart.across(rows["target"]), chart.down(rows["predicted"]), HEXAGON)
@@ -52,9 +56,10 @@ def _draw_density(chart: Chart, rows: pd.DataFrame) -> None:
 
 
 def hexagons(x: NDArray[np.float64], y: NDArray[np.float64], size: float) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Centres (H, 2) of the occupied cells of a hexagonal grid, and how many points each holds.
+    """Centres (H, 2) of the H cells of a hexagonal grid that hold points, and the number of points (H,) in each.
 
-    The grid is two rectangular ones, shifted by half a cell: a point belongs to the nearer of its two centres.
+    `x` and `y` (n,) and `size`, the distance between neighbouring centres, are in user units. The centres of a
+    hexagonal grid are those of two rectangular grids shifted by half a cell; each point goes to the nearest centre.
     """
     cell = np.array([size, size * 3**0.5])
     points = np.stack([x, y], axis=1)
@@ -66,7 +71,7 @@ def hexagons(x: NDArray[np.float64], y: NDArray[np.float64], size: float) -> tup
 
 
 def _draw_test(chart: Chart, test: pd.DataFrame) -> None:
-    """Dots coloured by how many test rows are near, the densest on top."""
+    """Draw the test rows as dots, coloured by the number of other test rows around them, the densest on top."""
     if len(test) < ALONE:
         chart.dots(test["target"], test["predicted"], "test-dot")
         return
@@ -77,7 +82,10 @@ def _draw_test(chart: Chart, test: pd.DataFrame) -> None:
 
 
 def density_steps(x: NDArray[np.float64], y: NDArray[np.float64], cell: float = 8.0) -> NDArray[np.int64]:
-    """0 … DENSITY_STEPS − 1: the share of points that have fewer others in their cell and the eight around it."""
+    """Colour step (n,) of each point, 0 (sparse) to DENSITY_STEPS − 1 (dense); each step has about as many points.
+
+    The density at a point is the number of points in its square cell of side `cell` (user units) and the eight around.
+    """
     column, row = (x // cell).astype(int), (y // cell).astype(int)
     column, row = column - column.min() + 1, row - row.min() + 1
     count = np.zeros((column.max() + 2, row.max() + 2))
@@ -88,11 +96,11 @@ def density_steps(x: NDArray[np.float64], y: NDArray[np.float64], cell: float = 
     return np.asarray(below * DENSITY_STEPS // len(density), dtype=int)
 
 
-def named_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
-    """What the script needs to name the material under the pointer: columns, and the chart's frame.
+def label_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
+    """What the script of the page needs to show the material under the pointer: columns of rows, and the chart's frame.
 
-    Test rows come first, then validation, then train, each from the largest error down, as far as NAMED_BYTES go:
-    the points that stand alone, which a reader points at, are kept longest.
+    Test rows come first, then validation, then train, each split sorted from the largest error to the smallest. Rows
+    that would exceed NAMED_BYTES are left out, so the outliers that a reader points at are kept.
     """
     order = predictions["split"].map({name: n for n, name in enumerate(reversed(SPLITS))})
     error = (predictions["predicted"] - predictions["target"]).abs()
@@ -112,7 +120,7 @@ def named_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
 
 
 def _size(text: str) -> int:
-    """Bytes of a text in the page, where <, >, & and ' are six characters each."""
+    """Bytes of a text as JSON in the page, where <, >, & and ' become six characters each."""
     return len(json.dumps(text, ensure_ascii=False).encode()) + 5 * sum(text.count(c) for c in "<>&'")
 
 

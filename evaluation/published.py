@@ -1,7 +1,7 @@
-"""Published errors, by data set and target, with where they were published and how they were measured.
+"""Published errors by data set and target, each with its source and how it was measured.
 
-A data set is recognised by its file's stem. The figures are for reading beside a run's own, not for ranking:
-`protocol` says what differs.
+A data set is recognised by the stem of its file name. The errors give context to those of a run and are no ranking:
+`protocol` says how their measurement differs.
 """
 
 from pathlib import PurePath
@@ -11,7 +11,7 @@ from evaluation.formatting import factor_between
 
 
 class Published(NamedTuple):
-    """A published mean absolute error. `low` and `high` differ where a range was published."""
+    """A published mean absolute error in `unit`. `low` and `high` differ if a range was published."""
 
     method: str
     low: float
@@ -21,7 +21,7 @@ class Published(NamedTuple):
     protocol: str
 
     def as_record(self, unit: str) -> dict[str, str | float]:
-        """The figure in the target's unit, as metrics.json keeps it."""
+        """The entry of metrics.json, with errors in `unit`."""
         factor = factor_between(self.unit, unit)
         return {
             "method": self.method,
@@ -33,15 +33,16 @@ class Published(NamedTuple):
 
 
 def published(source: str, target: str, unit: str) -> list[dict[str, str | float]]:
-    """Published figures for this data and target, in `unit`, best first; [] where none is known.
+    """Published errors for a data set and target, in `unit`, the smallest first; [] if none are known.
 
-    `source` is a name or path; its stem decides: mp2018.parquet, mp2018.json.gz and mp2018 are one.
+    `source` is a name or path, of which only the stem counts: mp2018.parquet, mp2018.json.gz and mp2018 are the same.
+    Raises ValueError if `unit` and the published unit differ by more than the prefix milli.
     """
     stem = PurePath(source).name.split(".")[0]
     return [figure.as_record(unit) for figure in FIGURES.get((stem, target), [])]
 
 
-def _listed(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:
+def _list_published(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:
     return [Published(method, value, value, unit, source, protocol) for method, value, source in rows]
 
 
@@ -66,7 +67,7 @@ CARTNET = "Solé et al., Digital Discovery (2025), CartNet"
 
 
 def _matbench(unit: str, protocol: str, rows: list[tuple[str, float]]) -> list[Published]:
-    return _listed(unit, protocol, [(method, value, MATBENCH_SOURCE) for method, value in rows])
+    return _list_published(unit, protocol, [(method, value, MATBENCH_SOURCE) for method, value in rows])
 
 
 FIGURES = {
@@ -86,7 +87,7 @@ FIGURES = {
     ),
     ("perov5", "heat_all_ev"): _matbench("eV", PEROVSKITES, [("coGN", 0.0269), ("ALIGNN", 0.0288), ("CGCNN", 0.0452)]),
     ("mp2018", "formation_energy_per_atom_ev"): [
-        *_listed(
+        *_list_published(
             "meV/atom",
             MP2018,
             [
@@ -100,7 +101,7 @@ FIGURES = {
         Published("CGCNN, original", 39, 39, "meV/atom", XIE, XIE_DATA),
     ],
     ("mp2018", "band_gap_ev"): [
-        *_listed(
+        *_list_published(
             "eV",
             MP2018,
             [

@@ -1,4 +1,4 @@
-"""The report's numbers as GitHub-flavoured Markdown, for where there is no room for a page."""
+"""The numbers of the report as GitHub-flavoured Markdown, for the Prefect UI."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from evaluation.formatting import Scale, decimals, duration, fixed, share, signi
 
 
 def summary(view: dict[str, Any]) -> str:
-    """Markdown of a gathered report; every text from a table is shown as text."""
+    """The report as Markdown. `view` is what page.gather returns; text from tables is escaped."""
     about = view["about"]
     parts = [f"# {_text(about.title)}: {_text(view['name'])}", view["verdict"]]
     if about.note:
@@ -117,7 +117,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: slice = 
 
 
 def _text(text: str) -> str:
-    """Any text so that Markdown shows it and does nothing else: no HTML, no link, no cell of its own."""
+    """`text` on one line, escaped so that Markdown shows it as it is: no HTML, no links, no new table cells."""
     line = " ".join(str(text).split())[:300]
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", line)

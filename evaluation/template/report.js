@@ -71,8 +71,8 @@
   }
 
   function point(event) {
-    const told = pointer(event) || (event.target.closest("[data-tip]") || {}).dataset?.tip.split("\n");
-    if (told) show(told, event.clientX, event.clientY);
+    const lines = pointer(event) || (event.target.closest("[data-tip]") || {}).dataset?.tip.split("\n");
+    if (lines) show(lines, event.clientX, event.clientY);
     else hide();
   }
   document.addEventListener("pointermove", point);

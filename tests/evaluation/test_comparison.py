@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.comparison import CompareSpec, build, compared, decided, drift, mean_interval
+from evaluation.comparison import CompareSpec, build, compare_errors, decide, drift, mean_interval
 from evaluation.config import PromotionConfig
 from storage import schemas
 
@@ -31,7 +31,7 @@ def tables(table):
 
 def test_the_difference_is_that_of_the_errors_on_common_test_rows(tables):
     mine, theirs = tables(mine=0.03, theirs=0.06)
-    found = compared(mine, theirs, PromotionConfig())
+    found = compare_errors(mine, theirs, PromotionConfig())
     frame = mine.to_pandas().merge(theirs.to_pandas(), on="material_id")
     frame = frame[(frame["split_x"] == "test") & (frame["split_y"] == "test")]
     errors = [(frame[f"predicted_{end}"] - frame["target_x"]).abs().mean() for end in "xy"]
@@ -78,31 +78,31 @@ def test_the_interval_of_a_large_test_set_needs_little_memory():
 )
 def test_a_better_model_is_promoted_and_one_that_may_be_worse_is_not(tables, mine, theirs, promoted):
     config = PromotionConfig()
-    errors = compared(*tables(mine=mine, theirs=theirs), config)
-    assert decided(errors, config)["promoted"] is promoted
+    errors = compare_errors(*tables(mine=mine, theirs=theirs), config)
+    assert decide(errors, config)["promoted"] is promoted
 
 
 def test_the_margin_is_what_decides(tables):
-    errors = compared(*tables(20_000, mine=0.051), PromotionConfig())
+    errors = compare_errors(*tables(20_000, mine=0.051), PromotionConfig())
     assert 0 < errors["worse_high"] < 0.1
     above, below = (PromotionConfig(margin=errors["worse_high"] + change) for change in (-1e-3, 1e-3))
-    assert (decided(errors, above)["promoted"], decided(errors, below)["promoted"]) == (False, True)
+    assert (decide(errors, above)["promoted"], decide(errors, below)["promoted"]) == (False, True)
 
 
 def test_a_model_equal_to_the_champion_is_not_worse(tables):
     mine, _ = tables()
-    found = compared(mine, mine, PromotionConfig())
+    found = compare_errors(mine, mine, PromotionConfig())
     assert (found["worse_low"], found["worse_high"]) == (0, 0)
-    assert decided(found, PromotionConfig(margin=0))["promoted"]
+    assert decide(found, PromotionConfig(margin=0))["promoted"]
 
 
 def test_what_one_of_them_was_trained_on_does_not_count(tables):
     mine, theirs = tables()
     split = ["train"] * len(theirs)
     trained_on_all = theirs.set_column(2, schemas.PREDICTIONS.field("split"), [split])
-    found = compared(mine, trained_on_all, PromotionConfig())
+    found = compare_errors(mine, trained_on_all, PromotionConfig())
     assert (found["common"], found["worse"]) == (0, None)
-    verdict = decided(found, PromotionConfig())
+    verdict = decide(found, PromotionConfig())
     assert verdict["promoted"] is False
     assert "0 test materials in common, fewer than promotion.least_common=30" in verdict["reason"]
 
@@ -119,7 +119,7 @@ def test_the_order_of_rows_decides_nothing(order):
     table = pa.table(rows)
     other = table.set_column(3, "predicted", [chance.normal(size=40)])
     config = PromotionConfig(draws=200)
-    assert compared(table.take(order), other, config) == compared(table, other.take(order[::-1]), config)
+    assert compare_errors(table.take(order), other, config) == compare_errors(table, other.take(order[::-1]), config)
 
 
 def test_what_is_new_is_named(table):

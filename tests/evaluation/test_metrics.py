@@ -5,7 +5,7 @@ import pytest
 
 from evaluation import metrics
 from evaluation.elements import SYMBOLS, crystal_system, place
-from evaluation.formatting import duration, error_scale, named, significant, verdict
+from evaluation.formatting import duration, error_scale, format_target, significant, verdict
 from evaluation.published import published
 
 TARGET = np.array([1.0, 2.0, 3.0, 6.0])
@@ -143,8 +143,8 @@ def test_small_electronvolts_are_shown_in_milli():
 
 
 def test_names_and_durations():
-    assert named("formation_energy_per_atom_ev") == "formation energy"
-    assert named("k_vrh") == "k vrh"
+    assert format_target("formation_energy_per_atom_ev") == "formation energy"
+    assert format_target("k_vrh") == "k vrh"
     assert [duration(s) for s in (4.2, 250, 7500)] == ["4.20 s", "4 min 10 s", "2 h 5 min"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.axes import Axis
-from evaluation.html import page_of, subscripted
+from evaluation.html import format_formula, page_of
 
 
 class Reader(HTMLParser):
@@ -185,7 +185,7 @@ def test_every_markdown_row_has_as_many_cells_as_its_head(make_run, table, evil_
     [("SrTiO3", "SrTiO₃"), ("Al2(SO4)3", "Al₂(SO₄)₃"), ("Fe0.5O", "Fe₀.₅O"), ("x<2", "x<2"), ("mp-12", "mp-12")],
 )
 def test_formulas_are_printed_with_subscripts(formula, shown):
-    assert subscripted(formula) == shown
+    assert format_formula(formula) == shown
 
 
 @pytest.mark.parametrize(

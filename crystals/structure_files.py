@@ -52,7 +52,6 @@ ASE_FORMATS = {
     "espresso-in": "Quantum ESPRESSO input (.pwi)",
     "gen": "DFTB+ (.gen)",
     "res": "SHELX (.res)",
-    "vasp-xdatcar": "XDATCAR",
     "xsf": "XCrySDen (.xsf)",
 }
 ASE_JSON = "json"  # an ASE database in one JSON file
@@ -85,6 +84,9 @@ def rows_in(path: Path) -> Iterator[Row]:
         yield from _table(path)
     elif _plain_name(path).endswith(".cif"):
         yield from _numbered(path, _cif(path))
+    elif _plain_name(path).startswith("xdatcar"):
+        # As POSCAR its first frame would be taken for the whole; ASE's reader does not end on a damaged file.
+        yield _refused(path, _not_read())
     elif not _is_poscar_name(path) and (kind := _ase_format(path)):
         yield from _numbered(path, _ase(path, kind))
     else:
@@ -106,14 +108,14 @@ def _count(path: Path) -> int:
             return int(pq.read_metadata(path).num_rows)
         except (pa.ArrowException, OSError):
             return 1
-    several = form_of(path) or _plain_name(path).endswith(("xyz", ".traj", "xdatcar"))
+    several = form_of(path) or _plain_name(path).endswith(("xyz", ".traj"))
     return 0 if several else 1
 
 
 def is_structure_name(name: str) -> bool:
     """Whether a file of this name is taken from a folder."""
     plain = name.lower().removesuffix(".gz")
-    return plain.endswith(IN_FOLDERS) or plain.startswith(("poscar", "contcar", "xdatcar"))
+    return plain.endswith(IN_FOLDERS) or plain.startswith(("poscar", "contcar"))
 
 
 def _plain_name(path: Path) -> str:
@@ -193,7 +195,11 @@ def _poscar(path: Path) -> Crystal:
     except PARSER_ERRORS as error:
         if _is_poscar_name(path):
             raise Unreadable("unreadable", f"is no POSCAR: {one_line(error)}") from None
-        raise Unreadable("unreadable", f"is in no format that is read here: {FORMATS}; {TABLES}") from None
+        raise Unreadable("unreadable", _not_read()) from None
+
+
+def _not_read() -> str:
+    return f"is in no format that is read here: {FORMATS}; {TABLES}"
 
 
 def _ase_format(path: Path) -> str | None:

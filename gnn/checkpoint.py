@@ -31,15 +31,14 @@ def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) 
     card = read_card(folder)
     model = build_model(card.model, trust_code=trust_code)
     try:
-        weights = load_file(folder / WEIGHTS)
-        model.load_state_dict(weights)
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError:
         raise InputError(f"{folder}: is no model: there is no {WEIGHTS}") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS}: cannot be read: {_one_line(error)}") from None
     except RuntimeError as error:  # names or shapes differ
         raise InputError(f"{folder}: {WEIGHTS} does not fit {CARD}: {_one_line(error)}") from None
-    damaged = [name for name, value in weights.items() if not value.isfinite().all()]
+    damaged = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if damaged:
         raise InputError(f"{folder / WEIGHTS}: {damaged[0]} has numbers that are not finite")
     return model.to(device).eval(), card

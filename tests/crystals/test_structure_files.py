@@ -28,13 +28,12 @@ NAMES = {
     "espresso-in": "salt.pwi",
     "gen": "salt.gen",
     "res": "salt.res",
-    "vasp-xdatcar": "XDATCAR",
     "xsf": "salt.xsf",
     "vasp": "POSCAR",
     "cif": "salt.cif",
     "json": "salt.json",  # an ASE database
 }
-SEVERAL = ("extxyz", "traj", "vasp-xdatcar", "xsf", "cif", "json")
+SEVERAL = ("extxyz", "traj", "xsf", "cif", "json")
 
 
 def written(folder: Path, kind: str, atoms: list[Atoms]) -> Path:
@@ -91,8 +90,6 @@ def test_a_file_of_one_structure_has_its_path_as_id(kind, packed, tmp_path):
 @pytest.mark.parametrize("kind", SEVERAL)
 def test_each_structure_of_a_file_is_a_row(kind, tmp_path):
     images = [SALT, SALT * (2, 1, 1), SALT]
-    if kind == "vasp-xdatcar":  # one cell for all
-        images = [SALT, SALT, SALT]
     if kind == "xsf":
         images = [SALT, SALT]
     found = read(written(tmp_path, kind, images))
@@ -172,6 +169,12 @@ def test_no_file_is_run_or_unpickled(name, tmp_path):
     if name in {"x.py", "x.pckl", "x.db"}:
         assert "extended XYZ" in reason
         assert "POSCAR" in reason
+
+
+def test_the_first_frame_of_an_xdatcar_is_not_taken_for_a_poscar(tmp_path):
+    path = tmp_path / "XDATCAR"
+    ase.io.write(path, [SALT, SALT], format="vasp-xdatcar")
+    assert "is in no format that is read here" in read(path)[""]
 
 
 @pytest.mark.parametrize("name", ["a*.res", "[a].res", "a@1.extxyz", "postgres.extxyz", "a b.res"])

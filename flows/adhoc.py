@@ -52,7 +52,7 @@ def _log_file(store: Store, resolved: ResolvedSource) -> Path:
     return store.root / "logs" / f"{'-'.join(words)}.log"
 
 
-def _run(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda: None) -> Artefact:
+def _run(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Artefact:
     """Run the flow against the server of PREFECT_API_URL, or a temporary one. Returns the card's artefact."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -65,7 +65,6 @@ def _run(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda:
 
     from tasks.runner import DASK
 
-    prefect_imported()
     if "PREFECT_API_URL" in os.environ:
         _check_server(os.environ["PREFECT_API_URL"])
     elif DASK in os.environ:
@@ -74,6 +73,7 @@ def _run(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda:
         logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
+    prefect_ready()
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
     promoted = retrain.with_options(on_running=[remember_run])(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact

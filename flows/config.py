@@ -20,6 +20,12 @@ StorePlace = Annotated[
 ]
 Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")]
 
+Train = Annotated[TrainConfig, Field(description="How the model is trained.")]
+Model = Annotated[ModelConfig, Field(description="The network.")]
+Split = Annotated[
+    SplitConfig, Field(description="Which materials are trained on, and which are kept for validation and test.")
+]
+
 
 class RetrainConfig(BaseModel):
     """The parameters of the flow `retrain`: of a run's form in the UI, of a YAML file, and of `cgcnn retrain --set`.
@@ -37,13 +43,17 @@ class RetrainConfig(BaseModel):
     )
     store: StorePlace = "store"
     device: Device = "auto"
-    train: TrainConfig = TrainConfig()
-    model: ModelConfig = ModelConfig()
-    graphs: GraphConfig = GraphConfig()
-    split: SplitConfig = SplitConfig()
-    materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
-    checks: ChecksConfig = ChecksConfig()
-    promotion: PromotionConfig = PromotionConfig()
+    train: Train = TrainConfig()
+    model: Model = ModelConfig()
+    graphs: GraphConfig = Field(GraphConfig(), description="Which neighbours an atom is joined to.")
+    split: Split = SplitConfig()
+    materials_project: MaterialsProjectQuery = Field(
+        MaterialsProjectQuery(), description="Which materials are asked for, where the source is materials-project."
+    )
+    checks: ChecksConfig = Field(ChecksConfig(), description="The bounds outside of which a structure is rejected.")
+    promotion: PromotionConfig = Field(
+        PromotionConfig(), description="When a newly trained model takes the champion's place."
+    )
 
 
 class TrainingConfig(BaseModel):
@@ -54,9 +64,9 @@ class TrainingConfig(BaseModel):
     graphs: str = Field(pattern="^[0-9a-f]{64}$", description="The key of the graphs, a folder of `store/graphs/`.")
     store: StorePlace = "store"
     device: Device = "auto"
-    train: TrainConfig = TrainConfig()
-    model: ModelConfig = ModelConfig()
-    split: SplitConfig = SplitConfig()
+    train: Train = TrainConfig()
+    model: Model = ModelConfig()
+    split: Split = SplitConfig()
 
 
 def _usable(store: str) -> None:

@@ -16,7 +16,7 @@ def parameters_of(config: type[BaseModel]) -> Callable[[F], F]:
     """Give a function that takes `**settings` the fields of `config` as its signature, and their text as its `Args:`.
 
     Prefect reads both: it checks the values of a run by them, and the UI makes its form of them. A field that is a
-    configuration class itself is a box of the form; its text is the field's, or else the first line of its class.
+    configuration class itself is a box of the form.
     """
 
     def decorate(function: F) -> F:
@@ -24,16 +24,11 @@ def parameters_of(config: type[BaseModel]) -> Callable[[F], F]:
         parameters = [_parameter(name, field) for name, field in fields.items()]
         returned = inspect.signature(function).return_annotation
         function.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
-        described = "\n".join(f"    {name}: {description(field)}" for name, field in fields.items())
+        described = "\n".join(f"    {name}: {field.description}" for name, field in fields.items())
         function.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{described}"
         return function
 
     return decorate
-
-
-def description(field: FieldInfo) -> str:
-    """What a field says of itself."""
-    return field.description or (inspect.getdoc(field.annotation) or "").partition("\n")[0]
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

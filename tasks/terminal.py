@@ -224,7 +224,7 @@ def display(log: Path, opening: str) -> Iterator[Display]:
 
 
 def print_log(shown: Display) -> None:
-    """From now on the lines of Prefect's log are printed above the steps, too. Call it when Prefect is imported."""
+    """Print the lines of Prefect's log above the steps, too. Call it when Prefect has set up its log."""
     root = logging.getLogger()
     handler = RichHandler(console=shown.console, show_time=False, show_level=False, show_path=False, highlighter=None)
     handler.setFormatter(next((known.formatter for known in root.handlers if known.formatter), None))

@@ -1,4 +1,7 @@
-"""One vocabulary for the UI's form, the command line, a YAML file and Python: the parameters of `retrain`."""
+"""The parameters of the flows, and how they are read from presets, YAML files and `--set KEY=VALUE`.
+
+The UI's form, the command line, YAML files and Python all use the names that are declared here.
+"""
 
 import difflib
 from pathlib import Path
@@ -75,7 +78,10 @@ def _usable(store: str) -> None:
 
 
 def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
-    """The configuration that the layers give, each over the ones before it. Raises InputError in one line."""
+    """Merge the layers, later ones over earlier ones, key by key, and validate the result.
+
+    Raises InputError for the first fault: which key, what is allowed, and what was given.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merged(merged, layer)
@@ -88,7 +94,10 @@ def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
 
 
 def preset_or_file(name: str) -> dict[str, Any]:
-    """The settings of a preset (chapter, cogn) or of a YAML file."""
+    """The settings of a preset (a file in `flows/presets`, by its name) or of a YAML file.
+
+    Raises InputError if there is no such file, or it is not a YAML mapping.
+    """
     path = PRESETS / f"{name}.yaml"
     if not path.exists():
         path = Path(name)
@@ -105,7 +114,7 @@ def preset_or_file(name: str) -> dict[str, Any]:
 
 
 def assignment(text: str) -> dict[str, Any]:
-    """`train.epochs=50` as {"train": {"epochs": 50}}; values are YAML."""
+    """Parse `train.epochs=50` into {"train": {"epochs": 50}}; the value is parsed as YAML. Raises InputError."""
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: expected KEY=VALUE, as in train.epochs=50")
@@ -119,7 +128,7 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def keys() -> dict[str, Any]:
-    """Every key in its dotted form, with its field."""
+    """Every key in its dotted form (`train.epochs`), with its pydantic field."""
     found: dict[str, Any] = {}
     for name, field in RetrainConfig.model_fields.items():
         if isinstance(field.default, BaseModel):

@@ -1,4 +1,4 @@
-"""`retrain` as the command line runs it: in this process, against the server there is or a temporary one."""
+"""Runs `retrain` for the command line, in this process: with the server of PREFECT_API_URL, or a temporary one."""
 
 import logging
 import os
@@ -41,15 +41,15 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
 
 
 def _log_file(store: Store, resolved: ResolvedSource) -> Path:
-    """A file of this run's own, in the folder of the store; of a store at a URL, in that of its local copy."""
+    """The log file of this run, in the store's folder; for a store at a URL, in the folder of its local copy."""
     words = [f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", Path(resolved.source).name, resolved.target]
     return store.root / "logs" / f"{'-'.join(words)}.log"
 
 
-def run_here(config: RetrainConfig, prefect_imported: Callable[[], object] = lambda: None) -> Run:
+def run_here(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Run:
     """Run the flow against the server of PREFECT_API_URL, or a temporary one. Returns the finished run with its card.
 
-    A source that does not exist raises InputError before Prefect is imported; then `prefect_imported` is called.
+    A source that does not exist raises InputError before Prefect is imported; `prefect_ready` is called before the run.
     """
     check_source(config.source, config.target, config.materials_project)
     Store.at(config.store).check()
@@ -64,7 +64,6 @@ def run_here(config: RetrainConfig, prefect_imported: Callable[[], object] = lam
 
     from tasks.runner import DASK
 
-    prefect_imported()
     if "PREFECT_API_URL" in os.environ:
         _check_server(os.environ["PREFECT_API_URL"])
     elif DASK in os.environ:
@@ -73,6 +72,7 @@ def run_here(config: RetrainConfig, prefect_imported: Callable[[], object] = lam
         logging.getLogger(name).addFilter(_without_traceback)
     from flows.retrain import retrain  # imports Prefect, which reads the lines above
 
+    prefect_ready()
     settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
     promoted = retrain.with_options(on_running=[*retrain.on_running_hooks, remember_run])(**settings)
     if isinstance(promoted, State):  # the last step's, where the store had its artefact
@@ -82,7 +82,7 @@ def run_here(config: RetrainConfig, prefect_imported: Callable[[], object] = lam
 
 
 def _check_server(url: str) -> None:
-    """Raises where nobody answers, or the password is not the server's."""
+    """Raises WorldError if no server answers at `url`, InputError if it refuses the password."""
     from httpx import HTTPError, HTTPStatusError
     from prefect.client.orchestration import get_client
 
@@ -98,12 +98,12 @@ def _check_server(url: str) -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """A wrong input and a world that failed are told in their own line; where our code stood does not help."""
+    """Log filter that drops the traceback of an InputError or WorldError: their message says what to do."""
     if record.exc_info and isinstance(record.exc_info[1], InputError | WorldError):
         record.exc_info = None
     return True
 
 
 def _leave(*_: object) -> None:
-    """End as a program does, not as one that is shot: Prefect's temporary server is stopped on the way out."""
+    """Handler of SIGTERM: exit in the normal way, so that Prefect stops its temporary server."""
     sys.exit(128 + signal.SIGTERM)

@@ -1,4 +1,7 @@
-"""One vocabulary for the UI's form, the command line, a YAML file and Python: the parameters of `retrain`."""
+"""The parameters of the flows, and how they are read from presets, YAML files and `--set KEY=VALUE`.
+
+The UI's form, the command line, YAML files and Python all use the names that are declared here.
+"""
 
 import difflib
 from pathlib import Path
@@ -20,6 +23,12 @@ StorePlace = Annotated[
 ]
 Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")]
 
+Train = Annotated[TrainConfig, Field(description="How the model is trained.")]
+Model = Annotated[ModelConfig, Field(description="The network.")]
+Split = Annotated[
+    SplitConfig, Field(description="Which materials are trained on, and which are kept for validation and test.")
+]
+
 
 class RetrainConfig(BaseModel):
     """The parameters of the flow `retrain`: of a run's form in the UI, of a YAML file, and of `cgcnn retrain --set`.
@@ -37,13 +46,17 @@ class RetrainConfig(BaseModel):
     )
     store: StorePlace = "store"
     device: Device = "auto"
-    train: TrainConfig = TrainConfig()
-    model: ModelConfig = ModelConfig()
-    graphs: GraphConfig = GraphConfig()
-    split: SplitConfig = SplitConfig()
-    materials_project: MaterialsProjectQuery = MaterialsProjectQuery()
-    checks: ChecksConfig = ChecksConfig()
-    promotion: PromotionConfig = PromotionConfig()
+    train: Train = TrainConfig()
+    model: Model = ModelConfig()
+    graphs: GraphConfig = Field(GraphConfig(), description="Which neighbours an atom is joined to.")
+    split: Split = SplitConfig()
+    materials_project: MaterialsProjectQuery = Field(
+        MaterialsProjectQuery(), description="Which materials are asked for, where the source is materials-project."
+    )
+    checks: ChecksConfig = Field(ChecksConfig(), description="The bounds outside of which a structure is rejected.")
+    promotion: PromotionConfig = Field(
+        PromotionConfig(), description="When a newly trained model takes the champion's place."
+    )
 
 
 class TrainingConfig(BaseModel):
@@ -54,9 +67,9 @@ class TrainingConfig(BaseModel):
     graphs: str = Field(pattern="^[0-9a-f]{64}$", description="The key of the graphs, a folder of `store/graphs/`.")
     store: StorePlace = "store"
     device: Device = "auto"
-    train: TrainConfig = TrainConfig()
-    model: ModelConfig = ModelConfig()
-    split: SplitConfig = SplitConfig()
+    train: Train = TrainConfig()
+    model: Model = ModelConfig()
+    split: Split = SplitConfig()
 
 
 def _usable(store: str) -> None:
@@ -65,7 +78,10 @@ def _usable(store: str) -> None:
 
 
 def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
-    """The configuration that the layers give, each over the ones before it. Raises InputError in one line."""
+    """Merge the layers, later ones over earlier ones, key by key, and validate the result.
+
+    Raises InputError for the first fault: which key, what is allowed, and what was given.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merged(merged, layer)
@@ -78,7 +94,10 @@ def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
 
 
 def preset_or_file(name: str) -> dict[str, Any]:
-    """The settings of a preset (chapter, cogn) or of a YAML file."""
+    """The settings of a preset (a file in `flows/presets`, by its name) or of a YAML file.
+
+    Raises InputError if there is no such file, or it is not a YAML mapping.
+    """
     path = PRESETS / f"{name}.yaml"
     if not path.exists():
         path = Path(name)
@@ -95,7 +114,7 @@ def preset_or_file(name: str) -> dict[str, Any]:
 
 
 def assignment(text: str) -> dict[str, Any]:
-    """`train.epochs=50` as {"train": {"epochs": 50}}; values are YAML."""
+    """Parse `train.epochs=50` into {"train": {"epochs": 50}}; the value is parsed as YAML. Raises InputError."""
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: expected KEY=VALUE, as in train.epochs=50")
@@ -109,7 +128,7 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def keys() -> dict[str, Any]:
-    """Every key in its dotted form, with its field."""
+    """Every key in its dotted form (`train.epochs`), with its pydantic field."""
     found: dict[str, Any] = {}
     for name, field in RetrainConfig.model_fields.items():
         if isinstance(field.default, BaseModel):

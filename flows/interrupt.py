@@ -1,7 +1,8 @@
 """Ctrl-C ends `cgcnn retrain` at once: its programs, Prefect's temporary server, and the run on the server.
 
-Prefect's own way out takes ten seconds: it waits for its threads, and asks a server that Ctrl-C has ended, too. Here a
-thread waits for the signal, so that it does not matter what the others do just then: import, wait for a lock, or train.
+Prefect's own shutdown takes ten seconds: it waits for its threads, and retries requests to the temporary server, which
+the same Ctrl-C has ended. Here a thread of its own waits for the signal, so it does not matter what the main thread is
+doing: importing, waiting for a lock, or following a training.
 """
 
 import logging
@@ -25,16 +26,16 @@ _runs: list[UUID] = []
 
 
 def leave_on_ctrl_c() -> None:
-    """From now on Ctrl-C ends this process within about two seconds, with one line and exit code 130."""
+    """Make Ctrl-C end this process within about two seconds, with one line on stderr and exit code 130."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return  # a shell starts background jobs so: Ctrl-C is not for them
-    # Threads and child processes inherit the mask: a Ctrl-C of the terminal reaches nobody but the thread that waits.
+        return  # a background job of a shell: Ctrl-C is not meant for it
+    # Threads and child processes inherit the blocked signal, so only the thread that waits for it receives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     threading.Thread(target=_leave_when_told, name="ctrl-c", daemon=True).start()
 
 
 def remember_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  Prefect names the arguments
-    """Hook of a flow run that starts: this is the one to cancel on the server."""
+    """`on_running` hook: remember the flow run, to set it to Cancelled on the server."""
     _runs.append(flow_run.id)
 
 
@@ -50,11 +51,11 @@ def _leave_when_told() -> None:
     os.write(STDERR, f"{over_the_echo}cgcnn: {STOPPED}\n".encode())
     _end_temporary_server()
     end_all()
-    os._exit(INTERRUPTED)  # what would still run on the way out waits for those who are gone
+    os._exit(INTERRUPTED)  # a normal exit would wait for Prefect's threads and for the server that has just ended
 
 
 def _cancel_on_server() -> None:
-    """Else the run would be shown as running for ever."""
+    """Set the run and its unfinished task runs to Cancelled; the server would show them as running for ever."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.objects import State, StateType

@@ -1,4 +1,4 @@
-"""The parameters of a flow from a configuration class: names, defaults, limits and descriptions stand there alone."""
+"""Makes the parameters of a flow from a configuration class, so that each is declared once."""
 
 import inspect
 from collections.abc import Callable
@@ -13,10 +13,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def parameters_of(config: type[BaseModel]) -> Callable[[F], F]:
-    """Give a function that takes `**settings` the fields of `config` as its signature, and their text as its `Args:`.
+    """Decorator for a function that takes `**settings`: the fields of `config` become its parameters.
 
-    Prefect reads both: it checks the values of a run by them, and the UI makes its form of them. A field that is a
-    configuration class itself is a box of the form; its text is the field's, or else the first line of its class.
+    The function gets their names, types, limits and defaults as its signature, and their descriptions as the section
+    `Args:` of its docstring. Prefect validates a run's values against these, and the UI builds its form from them. A
+    field that is itself a configuration class becomes a box of the form.
     """
 
     def decorate(function: F) -> F:
@@ -24,16 +25,11 @@ def parameters_of(config: type[BaseModel]) -> Callable[[F], F]:
         parameters = [_parameter(name, field) for name, field in fields.items()]
         returned = inspect.signature(function).return_annotation
         function.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
-        described = "\n".join(f"    {name}: {description(field)}" for name, field in fields.items())
+        described = "\n".join(f"    {name}: {field.description}" for name, field in fields.items())
         function.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{described}"
         return function
 
     return decorate
-
-
-def description(field: FieldInfo) -> str:
-    """What a field says of itself."""
-    return field.description or (inspect.getdoc(field.annotation) or "").partition("\n")[0]
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -47,9 +43,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 class _Box:
-    """Keeps the fields of a box in the order of the class, under the names that all the other ways in use.
+    """Annotation that gives each field of a box its position and, as its title, the name that `--set` and YAML use.
 
-    The UI orders by `position` where there is one. Without, a PostgreSQL server loses the order.
+    The UI sorts fields by `position`. Without it, a server on PostgreSQL (JSONB) would lose their order.
     """
 
     @classmethod

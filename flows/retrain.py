@@ -30,7 +30,7 @@ from tasks.validate import validate
 
 
 def run_name() -> str:
-    """Source, target and day, as the UI lists runs."""
+    """The name of the flow run in the UI: source, target, and the day (UTC)."""
     source, target = flow_run.parameters["source"], flow_run.parameters["target"]
     with suppress(InputError):  # the run itself tells what is wrong
         target = target_of(source, target)
@@ -48,7 +48,7 @@ def run_name() -> str:
 )
 @parameters_of(RetrainConfig)
 def retrain(**settings: Any) -> Artefact:
-    """A trained, evaluated, reported model of one property; every step that the store has already is taken from it."""
+    """Train, evaluate and report a model of one property. Steps whose results are in the store are not run again."""
     config = RetrainConfig.model_validate(settings)
     context = RunContext(store=config.store, device=config.device, dispatch=config.train.where != "here")
     resolved = resolve_source(config.source, config.target, config.materials_project)

@@ -1,4 +1,4 @@
-"""The training of a model from stored graphs, as a worker of the pool `gpu` runs it for a `retrain` elsewhere."""
+"""The flow that a worker of the pool `gpu` runs for a `retrain` with `train.where=gpu-pool`: the training alone."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tasks.train import train_model
 )
 @parameters_of(TrainingConfig)
 def train(**settings: Any) -> Artefact:
-    """A trained model in the store, of graphs that are there. It is trained here, whatever `train.where` says."""
+    """Train a model on graphs that are in the store, on this machine, whatever `train.where` says."""
     config = TrainingConfig.model_validate(settings)
     context = RunContext(store=config.store, device=config.device)
     graphs = stored("graphs", config.graphs, context)

@@ -1,7 +1,7 @@
 """The step decorator: a Prefect task whose result is an artefact of the store, found there or made there.
 
-The store is the only cache. Its key is computed from the task's own arguments, and a hit is verified byte by byte,
-so the UI shows *Cached* exactly when the store has the artefact; there is no second record that could disagree.
+The store is the only cache; Prefect's own result records are not used. The key is computed from the task's arguments,
+and a hit is verified byte by byte, so the UI shows *Cached* exactly when the store has the artefact.
 """
 
 import inspect
@@ -25,17 +25,17 @@ from tasks.progress import line_handler
 
 
 class RunContext(BaseModel):
-    """Where and how a step runs. None of it can change a byte of the result, so none of it is part of a key."""
+    """Where and how a step runs. Nothing here changes the bytes of a result, so nothing here is part of a key."""
 
     model_config = ConfigDict(frozen=True)
 
     store: str
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
-    dispatch: bool = Field(False, description="Are steps that can run on another work pool dispatched to it?")
+    dispatch: bool = Field(False, description="True to run the steps that support it on another work pool.")
 
     @property
     def artefacts(self) -> Store:
-        """The store, its path absolute: programs run in other folders."""
+        """The store, with an absolute path, because programs run in other folders."""
         return Store.at(self.store).absolute()
 
     def file(self, artefact: Artefact, name: str) -> Path:
@@ -44,7 +44,7 @@ class RunContext(BaseModel):
 
 
 class Shard(BaseModel):
-    """One file of an artefact, known by its content: the other files may change without changing this input."""
+    """One file of an artefact as the input of a step. Its key contains this file's digest, not the other files'."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,14 +55,14 @@ class Shard(BaseModel):
 
 
 class BuildPlan(BaseModel):
-    """How to build an artefact that the store does not have: a program, and the artefacts that become parts of it."""
+    """How to build an artefact: the program to run, and the artefacts that become parts of it."""
 
     program: Program
     parts: list[Part] = []
 
 
 def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
-    """The recipe that a call of a step stands for: artefacts are inputs, configuration and plain values parameters."""
+    """The recipe of a call of a step: artefacts become inputs, by their digests; other values become parameters."""
     inputs, parameters = {}, {}
     for name, value in arguments.items():
         if isinstance(value, Artefact):
@@ -77,7 +77,7 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
 
 
 def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """True only where the world failed: a wrong input stays wrong, and a bug stays a bug."""
+    """True only for a WorldError: neither a wrong input nor a bug goes away by itself."""
     return isinstance(state.result(raise_on_failure=False), WorldError)
 
 
@@ -147,7 +147,7 @@ def _observed(name: str) -> Iterator[None]:
 
 
 def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) -> tuple[Artefact, bool]:
-    """The artefact of `recipe`, and whether the store had it. One run at a time builds it; others wait for that one."""
+    """The artefact of `recipe`, and whether the store had it. One run at a time builds it; others wait for it."""
     logger = get_run_logger()
     found = store.find(recipe.step, recipe.key, logger.warning)
     if found is None:
@@ -165,7 +165,7 @@ def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) ->
 def get_or_dispatch(context: RunContext, recipe: Recipe, dispatch: Callable[[], None]) -> tuple[Artefact, bool]:
     """The artefact of `recipe`, and whether the store had it.
 
-    `dispatch` returns when a worker has built it. Raises InputError if it is not in the store then.
+    `dispatch` returns when a worker has built it. Raises InputError if it is not in the store after that.
     """
     logger = get_run_logger()
     found = context.artefacts.find(recipe.step, recipe.key, logger.warning)
@@ -178,7 +178,7 @@ def get_or_dispatch(context: RunContext, recipe: Recipe, dispatch: Callable[[], 
 
 
 def stored(step_name: str, key: str, context: RunContext) -> Artefact:
-    """An artefact that was made before, by its key. Raises InputError if it is not in the store."""
+    """The artefact of a step with this key. Raises InputError if it is not in the store."""
     found = context.artefacts.find(step_name, key, get_run_logger().warning)
     if found is None:
         raise InputError(f"{context.artefacts.address}: has no {step_name} {key[:8]}; was it made in another store?")

@@ -1,7 +1,7 @@
-"""Runs a step's program in a process group of its own, follows its lines, and ends the group when it must.
+"""Runs a step's program as a child process in its own process group, and passes its output on line by line.
 
-A child that is killed for memory costs one retry of one step; memory goes back to the machine. Imports no Prefect:
-`cgcnn predict` uses it too.
+If the kernel kills the child for its memory, only this step is retried, and a finished child gives all its memory back.
+Imports no Prefect, because `cgcnn predict` uses it too.
 """
 
 import os
@@ -33,7 +33,7 @@ _running: set[subprocess.Popen[str]] = set()
 class Program(BaseModel):
     """A module to run with `python -m`, and the fields of its spec other than `output` and `scratch`.
 
-    `secrets` go into the program's environment, and out of every line that it prints.
+    `secrets` are passed in the program's environment, and replaced by *** in every line that it prints.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,15 +50,15 @@ class Program(BaseModel):
 
 
 class ProgramFailed(Exception):
-    """The program raised: a fault of ours, with the end of its traceback."""
+    """The program raised an unexpected exception: a bug of ours. The message has the end of its traceback."""
 
 
 def run_program(program: Program, work: Path, on_line: Callable[[str], None]) -> dict[str, Any]:
-    """Run `program` in the folder `work`; its files are then in `work/output`. Returns its facts.
+    """Run `program` in the folder `work`; it writes its files to `work/output`. Returns its facts.
 
-    `work/scratch` is what a killed attempt left for this one; `on_line` gets each line of the program's output.
-    Raises InputError and WorldError where the program ends with their exit codes, WorldError where it was killed, and
-    ProgramFailed where it ends with any other code.
+    `work/scratch` keeps what a killed attempt left for the next one. `on_line` is called with each line of the standard
+    output. Raises InputError or WorldError if the program ends with their exit codes, WorldError if it was killed, and
+    ProgramFailed if it ends with any other code.
     """
     output, scratch, spec = work / "output", work / "scratch", work / "spec.json"
     shutil.rmtree(output, ignore_errors=True)
@@ -80,7 +80,7 @@ def run_program(program: Program, work: Path, on_line: Callable[[str], None]) ->
 
 
 def end_all() -> None:
-    """Kill the process groups of all programs that this process runs."""
+    """Kill all programs that this process runs, each with its process group."""
     for child in list(_running):
         _end(child)
 
@@ -90,7 +90,7 @@ def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
     own = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", ENDS_WITH_PARENT: "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", program.module, str(spec)],
-        stdin=subprocess.PIPE,  # never written to: the child ends itself when this end of the pipe is gone
+        stdin=subprocess.PIPE,  # never written to: the child ends itself when this end of the pipe is closed
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""What a running program prints: log lines go to the log, progress to the observer, the standard output and the UI."""
+"""Handles the lines that a program prints: log lines, and progress for the terminal, the standard output and the UI."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from tasks.observer import observer
 
 
 def line_handler(step: str) -> Callable[[str], None]:
-    """A callback for each line that a step's program prints: progress is shown, everything else is logged."""
+    """A callback for the lines of a step's program: lines of progress are shown as such, all others are logged."""
     logger = get_run_logger()
     shown: dict[str, Progress] = {}
 
@@ -42,7 +42,7 @@ def _record_of(line: str) -> dict[str, Any] | None:
 
 
 class Progress:
-    """The progress of one program: told to the observer, as lines, and as a progress artifact in the UI."""
+    """The progress of one program, passed to the observer, the log, and a progress artifact in the UI."""
 
     def __init__(self, step: str, unit: str, *, key: str, description: str) -> None:
         self._step, self._unit, self._key, self._description = step, unit, key, description
@@ -50,10 +50,10 @@ class Progress:
         self._tenths = 0
 
     def move(self, done: int, total: int, line: str | None = None, note: str = "") -> None:
-        """So many of `total` units are done.
+        """Report that `done` of `total` units are done.
 
-        `line` is printed on the standard output as it is, unless a display on the same terminal shows the progress.
-        Without a line, every tenth of the way is logged.
+        `line` is printed on the standard output unchanged, unless the display draws on the same terminal. If there is
+        no line, every tenth of the way is logged.
         """
         observer().progressed(self._step, self._unit, done, total, note)
         if line is not None:
@@ -77,7 +77,7 @@ class Progress:
 
 
 def _ui_log() -> logging.Logger:
-    """A logger that writes to the server alone: on the console the bare line is enough."""
+    """A logger that writes to the server only, because the line is printed on the console already."""
     log = logging.getLogger("cgcnn.progress")
     if not log.handlers:
         log.addHandler(APILogHandler())

@@ -1,7 +1,7 @@
-"""The terminal's view of a run: one line a step, with its numbers and its time, and a bar for the step that runs.
+"""Shows a run in a terminal: one line a step with its time and numbers, and a progress bar for the running step.
 
-Everything else that this process or Prefect's temporary server writes to stderr goes to a log file meanwhile.
-Imports no Prefect: the display is there before Prefect is.
+Meanwhile everything else that this process or Prefect's temporary server writes to stderr goes to a log file.
+Imports no Prefect, because the display is shown before Prefect is imported.
 """
 
 import logging
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from tasks.observer import Observer, observe_with
 
-STEPS = {  # as the flow calls them, with the names that are shown
+STEPS = {  # in the order of the flow: name of the Prefect task → name that is shown
     "download": "download",
     "validate": "validate",
     "graphs": "graphs",
@@ -48,7 +48,7 @@ STDERR = 2
 
 
 class Display(Observer):
-    """Draws the steps. A step that has ended is printed for good; what runs and waits is redrawn below it."""
+    """Draws the steps. A finished step's line is printed once; running and waiting steps are redrawn below it."""
 
     draws = True
 
@@ -83,13 +83,13 @@ class Display(Observer):
         self._live.start()
 
     def started(self, step: str) -> None:
-        """The step is drawn as running; its time is from its first attempt on."""
+        """Draw the step as running. Its time counts from its first attempt."""
         with self._lock:
             self._begun.setdefault(step, time.monotonic())
             self._state[step] = "running"
 
     def progressed(self, step: str, unit: str, done: int, total: int, note: str = "") -> None:
-        """The step's bar moves. A terminal that cannot redraw a line gets a line at every tenth of the way."""
+        """Move the step's bar. On a terminal that cannot redraw (TERM=dumb), print a line at every tenth."""
         with self._lock:
             if step not in self._bar:
                 self._bar[step] = self._bars.add_task("", total=total)
@@ -101,7 +101,7 @@ class Display(Observer):
             self.console.print(self._row(step))
 
     def finished(self, step: str, facts: dict[str, Any], found: bool) -> None:
-        """The step's line is printed for good."""
+        """Print the step's line."""
         if step not in STEPS:
             return
         with self._lock:
@@ -114,13 +114,13 @@ class Display(Observer):
         self.console.print(row)
 
     def failed(self, step: str) -> None:
-        """The step is drawn as failed, unless it is tried again."""
+        """Draw the step as failed, until it is started again."""
         with self._lock:
             self._state[step] = "failed"
             self._remove_bar(step)
 
     def close(self) -> None:
-        """Steps that have not ended are printed as they are now; cursor and stderr are as they were before."""
+        """Print the steps that have not finished as failed or stopped, and restore the cursor and stderr."""
         with self._lock:
             if not self._live.is_started:
                 return
@@ -162,7 +162,7 @@ class Display(Observer):
 
 
 def numbers(step: str, facts: dict[str, Any]) -> str:
-    """What a step's line says of its result: the facts that a person looks for."""
+    """The numbers in the line of a finished step, from its facts."""
     match step:
         case "download":
             return f"{facts['rows']:,} rows"
@@ -185,7 +185,7 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`3.2 s`, `4:05`, `1:00:09`."""
+    """Format seconds as `3.2 s`, `4:05` or `1:00:09`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
@@ -195,9 +195,9 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def display(log: Path, opening: str) -> Iterator[Display]:
-    """Draw the steps on the terminal that stderr is; what anybody else writes to stderr goes to the file `log`.
+    """Draw the steps on the terminal, and send what else is written to stderr to the file `log`.
 
-    `opening` is shown until the first step starts. An error that leaves this block has the log file as a note.
+    `opening` is shown until the first step starts. An exception that leaves the block gets a note with the log's path.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     # Never closed: Prefect's log handlers keep it, and write to it until the interpreter ends.
@@ -224,7 +224,7 @@ def display(log: Path, opening: str) -> Iterator[Display]:
 
 
 def print_log(shown: Display) -> None:
-    """From now on the lines of Prefect's log are printed above the steps, too. Call it when Prefect is imported."""
+    """Print the lines of Prefect's log above the steps, too. Call it when Prefect has set up its log."""
     root = logging.getLogger()
     handler = RichHandler(console=shown.console, show_time=False, show_level=False, show_path=False, highlighter=None)
     handler.setFormatter(next((known.formatter for known in root.handlers if known.formatter), None))

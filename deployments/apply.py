@@ -1,8 +1,8 @@
-"""Makes the work pools, the deployments and the automations on the server that PREFECT_API_URL names.
+"""Creates or updates the work pools, deployments and automations on the server at PREFECT_API_URL.
 
     python deployments/apply.py --store s3://bucket/store [--type kubernetes] [--gpus 2] [--notify slack-webhook/ops]
 
-No prompt, and again and again the same result.
+It asks nothing, and may be run any number of times: the result is the same.
 """
 
 import argparse
@@ -34,7 +34,7 @@ POOLS = ("cpu", "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Apply everything; one line for each thing."""
+    """Apply everything, and print a line for each pool, the deployments and each automation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", default=os.environ.get("CGCNN_STORE", "store"), help="a folder, or s3://bucket/…")
     parser.add_argument("--type", choices=list(CHANGES), default="process", help="what a worker starts for each run")
@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def shown(options: argparse.Namespace) -> None:
-    """Print one template."""
+    """Print the base job template of one pool as JSON."""
     print(json.dumps(await template(options.type, options.template), indent=1))
 
 
 async def apply(options: argparse.Namespace) -> None:
-    """All of it. What somebody has switched on or off stays so."""
+    """Apply pools, deployments and automations. A schedule that somebody switched on or off stays so."""
     async with get_client() as client:
         for name, limit in {"cpu": None, "gpu": options.gpus}.items():
             await _pool(client, name, options.type, limit)
@@ -82,7 +82,7 @@ async def _schedules(client: PrefectClient) -> dict[str, tuple[UUID, list[Deploy
 
 
 async def automations(client: PrefectClient, notify: str) -> None:
-    """Those of automations.yaml, changed where they are there."""
+    """Create the automations of automations.yaml, or update them if they exist. `notify` is a block as TYPE/NAME."""
     kind, _, name = notify.partition("/")
     try:
         block = await client.read_block_document_by_name(name, kind)
@@ -114,7 +114,7 @@ async def _pool(client: PrefectClient, name: str, kind: str, limit: int | None) 
 
 
 async def template(kind: str, pool: str) -> dict[str, Any]:
-    """The base job template of a pool: Prefect's own for that type, with the changes of pools.yaml."""
+    """The base job template of a pool: Prefect's for that type, with the changes of pools.yaml."""
     found = await get_default_base_job_template_for_infrastructure_type(kind)
     if found is None:
         sys.exit(f"apply: Prefect knows no infrastructure of type {kind}")
@@ -126,7 +126,7 @@ async def template(kind: str, pool: str) -> dict[str, Any]:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """`above` laid over `below`: key by key, and in lists place by place."""
+    """`below` with the values of `above`: dicts are merged key by key, lists item by item."""
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
     if isinstance(below, list) and isinstance(above, list):
@@ -135,7 +135,7 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def deployments(store: str) -> None:
-    """All of prefect.yaml, for the store at that address."""
+    """Deploy all of prefect.yaml, with the store at that address."""
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml"]
     done = subprocess.run(
         [sys.executable, "-m", "prefect", *command],

@@ -1,8 +1,8 @@
-"""A Prefect server with UI, the work pools, the deployments, their workers, and the store's reports.
+"""Starts a Prefect server with UI, work pools, deployments and workers, and serves the store's reports.
 
     python deployments/serve.py [--store store] [--port 4200] [--reports-port 4280] [--gpu-worker]
 
-Ctrl-C ends it all. What is configured stays in Prefect's own database; started again, it finds it there.
+Ctrl-C ends all of it. What was configured in the UI stays in Prefect's database, and is there at the next start.
 """
 
 import argparse
@@ -27,7 +27,7 @@ DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "N
 
 
 def main() -> None:
-    """Start everything, say where it is, and wait for the end."""
+    """Start everything, print the addresses, and wait until Ctrl-C or until one of the processes ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", default="store", help="the folder of every run's results, or its URL")
     parser.add_argument("--port", type=int, default=4200, help="of the server and its UI")
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 class Children:
-    """Processes that end with this one, each the leader of a group of its own."""
+    """Child processes, each the leader of a process group of its own. They end with this process."""
 
     def __init__(self) -> None:
         self._running: dict[subprocess.Popen[bytes], str] = {}
@@ -85,18 +85,18 @@ class Children:
         signal.signal(signal.SIGTERM, self._leave)
 
     def start(self, command: list[str]) -> None:
-        """Start one."""
+        """Start a child process."""
         child = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
         self._running[child] = " ".join(command[1:4])
 
     def once(self, command: list[str]) -> None:
-        """Run a command to its end; if it fails, end everything."""
+        """Run a command and wait for it; if it fails, end all children and exit."""
         if subprocess.run(command, check=False).returncode:
             self.end()
             stop(f"{' '.join(command[1:5])} failed")
 
     def wait_until(self, address: str, seconds: float = 120) -> None:
-        """Return when the address answers; end everything when it does not."""
+        """Return when the address answers; after `seconds`, or if a child ended, end all children and exit."""
         until = time.monotonic() + seconds
         while not answers(address):
             if time.monotonic() > until or self._ended():
@@ -105,14 +105,14 @@ class Children:
             time.sleep(0.3)
 
     def watch(self) -> NoReturn:
-        """Wait; when one ends by itself, end the others too."""
+        """Wait until a child ends by itself; then end the others and exit."""
         while not (ended := self._ended()):
             time.sleep(0.5)
         self.end()
         stop(f"{ended[0]} ended by itself")
 
     def end(self) -> None:
-        """The last one first: a worker takes leave of the server. Who does not go is killed, with its group."""
+        """Interrupt the children, the last one first, so that workers sign off; kill their groups after 20 s."""
         for child in reversed(self._running):
             child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -130,13 +130,13 @@ class Children:
 
 
 def kill_group(leader: int) -> None:
-    """Nobody of the group is left."""
+    """Kill all processes of a process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def answers(address: str) -> bool:
-    """Whether the address gives 200."""
+    """Whether a GET of the address is answered with 200 within 2 s."""
     try:
         with urllib.request.urlopen(address, timeout=2) as answer:
             return bool(answer.status == 200)
@@ -145,7 +145,7 @@ def answers(address: str) -> bool:
 
 
 def stop(message: str) -> NoReturn:
-    """One line on stderr, and out."""
+    """Exit with one line on stderr."""
     sys.exit(f"serve: {message}")
 
 

@@ -1,8 +1,8 @@
-"""Sets zombie runs of our flows to Crashed: a machine that is switched off leaves them Running.
+"""Sets zombie runs to Crashed: runs of our flows that the server still has as running, but whose process is gone.
 
     python deployments/zombie_runs.py
 
-Checks the server that PREFECT_API_URL names every half minute. One process is enough; `make serve` starts it.
+It checks the server at PREFECT_API_URL every 30 seconds. One process for a server is enough; `make serve` starts it.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ EVERY = 30  # seconds
 
 
 def crash_zombies(client: SyncPrefectClient, now: datetime) -> None:
-    """Check once; print a line for each run that was set to Crashed."""
+    """Check all active runs once, and print a line for each one that was set to Crashed."""
     active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ACTIVE)))
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=active):
@@ -39,7 +39,7 @@ def crash_zombies(client: SyncPrefectClient, now: datetime) -> None:
 
 
 def main() -> None:
-    """Check for ever, also when the server is busy or away for a while."""
+    """Check until Ctrl-C. While the server does not answer, print a line and go on."""
     while True:
         try:
             with get_client(sync_client=True) as client:

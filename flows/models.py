@@ -1,4 +1,4 @@
-"""`cgcnn models`, `promote` and `rollback`: which model is used, since when and why, and another one instead."""
+"""`cgcnn models`, `promote` and `rollback`: show the champions and their history, and choose another champion."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SHOWN = 5  # decisions of each
 
 
 def models(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
-    """Every champion with the last decisions about its place."""
+    """Every champion with its last decisions, or as JSON with all. `warn` gets a line for each damaged card."""
     store = existing(root)
     known = lineages(store)
     if as_json:
@@ -27,7 +27,10 @@ def models(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
 
 
 def promote_by_hand(wanted: str, root: str) -> str:
-    """Make a run's model the champion of its source and target."""
+    """Make the model of the run `wanted` the champion of its source and target. Returns the line to print.
+
+    Raises InputError if it is the champion already, or its model is lost.
+    """
     store = existing(root)
     card = card_of(wanted, store)
     before = lineage(store, card.name).champion
@@ -49,7 +52,7 @@ def promote_by_hand(wanted: str, root: str) -> str:
 
 
 def rollback(name: str, root: str) -> str:
-    """Make the champion before the champion again."""
+    """Make the previous champion the champion again. Returns the line to print; raises InputError if there is none."""
     store = existing(root)
     before = lineage(store, name).champion
     after = roll_back(store, name).champion

@@ -1,4 +1,4 @@
-"""What a step made, and all that its bytes depend on."""
+"""Artefacts: the result of a step, described by its manifest, and the recipe from which its key is computed."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 class StoredFile(BaseModel):
-    """Size and content of one file of an artefact."""
+    """Size in bytes and sha256 of one file of an artefact."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,7 +22,7 @@ class StoredFile(BaseModel):
 
 
 class Part(BaseModel):
-    """An artefact that belongs to another one, as a shard does to its table."""
+    """A reference to an artefact that is a part of another one, as a shard is of its table."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class Part(BaseModel):
 
 
 class Artefact(BaseModel):
-    """What a step made: the manifest of its files. `facts` tell of the run and are no part of `digest`."""
+    """The result of a step: the content of its manifest. `facts` describe the run and are not part of `digest`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,24 +48,24 @@ class Artefact(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Content of all files and parts: the same bytes have the same digest, however they were made."""
+        """sha256 over the digests of all files and parts: the same bytes have the same digest, whatever made them."""
         return digest_of([{n: file.sha256 for n, file in self.files.items()}, sorted(p.digest for p in self.parts)])
 
 
 def digest_of(value: Any) -> str:
-    """sha256 of a JSON value in canonical form."""
+    """sha256 of a JSON value, written with sorted keys and without spaces, as 64 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """sha256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Recipe(BaseModel):
-    """All that an artefact's bytes depend on: the step, its version, its parameters, the contents of its inputs."""
+    """Everything that an artefact's bytes depend on: step, version, parameters, and the digests of its inputs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,12 +76,12 @@ class Recipe(BaseModel):
 
     @property
     def key(self) -> str:
-        """The name under which the artefact is stored."""
+        """The sha256 of the recipe: the name of the artefact's folder."""
         return digest_of(self.model_dump())
 
 
 def format_minute(stamp: str) -> str:
-    """A time stamp of a manifest or a decision, as people read it."""
+    """An ISO 8601 time of a manifest or a decision as `YYYY-MM-DD HH:MM`."""
     return stamp[:16].replace("T", " ")
 
 

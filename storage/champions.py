@@ -1,4 +1,4 @@
-"""Which model is used: one champion for each source and target, and how it came to be.
+"""Which model is used: one champion for each source and target, and the decisions that made it the champion.
 
 `champions/<name>/0001.json`, `0002.json`, … in the store are the decisions, one a file; the champion follows from them.
 A file is written only where there is none of its number: of two runs that finish together one decides after the other,
@@ -23,13 +23,14 @@ FOLDER = "champions"
 
 
 class ChampionChanged(Exception):
-    """Another run promoted its model after this one was compared."""
+    """Another run promoted its model after this run's model was compared with the champion."""
 
 
 class Decision(BaseModel):
-    """What became of a model when it was compared, promoted by hand, or taken back.
+    """The outcome for a model that was compared with the champion, promoted by hand, or restored by a rollback.
 
-    `model` and `champion` are folders of models, relative to the store's root; `champion` is None where there was none.
+    `model` and `champion` (the champion at that time, None if there was none) are paths relative to the store's root.
+    `at` is an ISO 8601 time in UTC; `numbers` are those of the comparison, in the target's unit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,7 +55,7 @@ class Lineage(BaseModel):
 
     @property
     def promotions(self) -> list[Decision]:
-        """The promotions that are in force, oldest first: a rollback ends the last one."""
+        """The promotions that were not rolled back, oldest first. A rollback removes the last one."""
         standing: list[Decision] = []
         for decision in self.decisions:
             if decision.kind == "rollback":
@@ -65,7 +66,7 @@ class Lineage(BaseModel):
 
     @property
     def champion(self) -> Decision | None:
-        """The promotion of the model that is used now."""
+        """The promotion of the model that is used now; None if there is none."""
         return self.promotions[-1] if self.promotions else None
 
     def reference_model(self, model: str) -> str | None:
@@ -95,14 +96,14 @@ class _Entry(BaseModel):
 
 
 def lineage(store: Store, name: str) -> Lineage:
-    """The decisions so far; none where there is no such name. Raises InputError if a file is damaged or missing."""
+    """The decisions about this name; none if the name is unknown. Raises InputError if a file is damaged or missing."""
     folder = safe_name(name)
     entries = _chain(store, folder, store.read_texts(f"{FOLDER}/{folder}"))
     return Lineage(name=name, decisions=[entry.decision for entry in entries])
 
 
 def lineages(store: Store) -> list[Lineage]:
-    """Every one in the store, by name. Raises InputError if a file is damaged or missing."""
+    """The lineages of the store, sorted by name. Raises InputError if a file is damaged or missing."""
     folders: dict[str, dict[str, str]] = {}
     for path, text in store.read_texts(FOLDER).items():
         folder, _, file = path.rpartition("/")
@@ -147,7 +148,11 @@ def _broken(store: Store, folder: str, file: str, fault: str) -> InputError:
 
 
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
-    """Write a decision down, once. Raises ChampionChanged if it was made against another one than there is now."""
+    """Add a decision and return the lineage with it. The same decision of a `retrain` is added once.
+
+    Raises ChampionChanged if the model was compared with another champion than the current one, InputError if a file is
+    damaged or missing.
+    """
     folder = f"{FOLDER}/{safe_name(name)}"
     while True:
         files = store.read_texts(folder)
@@ -169,7 +174,7 @@ def _same(one: Decision, other: Decision) -> bool:
 
 
 def roll_back(store: Store, name: str) -> Lineage:
-    """The champion before is the champion again. Raises InputError where there is none."""
+    """Make the previous champion the champion again. Raises InputError if there is no previous one."""
     known = lineage(store, name)
     if len(known.promotions) < 2:
         names = ", ".join(each.name for each in lineages(store)) or "none"
@@ -189,5 +194,5 @@ def roll_back(store: Store, name: str) -> Lineage:
 
 
 def now() -> str:
-    """The time, as decisions have it."""
+    """The current time in UTC, in the format of decisions (ISO 8601, seconds)."""
     return datetime.now(UTC).isoformat(timespec="seconds")

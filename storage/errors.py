@@ -1,9 +1,9 @@
-"""The two kinds of failure that are not our bugs."""
+"""The two kinds of failure that are not bugs of this package."""
 
 
 class InputError(Exception):
-    """What the user gave is wrong: one line that says where, what, and what is allowed. Retrying cannot help."""
+    """The user's input is wrong. The message is one line: where, what, and what is allowed. A retry cannot help."""
 
 
 class WorldError(Exception):
-    """Network, disk, memory or a killed worker failed: the step may be tried again."""
+    """The network, the disk, the memory or a worker failed. The step may be tried again."""

@@ -1,4 +1,4 @@
-"""Stable hashes: which shard and which split a material belongs to, whatever else is in the table."""
+"""Stable hashes: the shard and the split of a material depend on its id alone, not on the other rows of the table."""
 
 import hashlib
 
@@ -10,13 +10,13 @@ def stable_fraction(text: str, seed: int) -> float:
 
 
 def shard_of(material_id: str, n_shards: int) -> int:
-    """The shard, 0 ≤ shard < n_shards, that holds this material."""
+    """The number of the shard that holds this material, 0 ≤ shard < n_shards."""
     digest = hashlib.blake2b(material_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % n_shards
 
 
 def shard_count(rows: int, rows_per_shard: int = 1500) -> int:
-    """A power of two, so that a growing table keeps its shards until it has doubled."""
+    """The number of shards, 1 to 128: a power of two, so that a growing table keeps its shards until it has doubled."""
     count = 1
     while count * rows_per_shard < rows and count < 128:
         count *= 2

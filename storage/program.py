@@ -1,8 +1,8 @@
-"""The frame of a step's program: `python -m crystals.graphs SPEC.json`.
+"""The main function that all steps' programs share: `python -m crystals.graphs SPEC.json`.
 
-A program reads its spec, writes its files under `spec.output`, and leaves the numbers that it reports in
+A program reads its spec, writes its files to `spec.output`, and writes the numbers that it reports to
 `<spec.scratch>/facts.json`. Facts describe a run (counts, seconds); they are not part of the artefact's bytes.
-Exit codes: 0 done, 2 the input is wrong (one line on stderr), 75 the world failed and a retry may help.
+Exit codes: 0 done; 2 InputError, one line on stderr; 75 WorldError, a retry may help.
 """
 
 import errno
@@ -32,7 +32,7 @@ Facts = dict[str, Any]
 
 
 class Spec(BaseModel):
-    """What every program needs: where its files go, and where it may keep what a next attempt can use."""
+    """The fields of every program's spec: the folder of its files, and a folder that the next attempt finds again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,13 +77,13 @@ class _OneLine(logging.Formatter):
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot end its children; its end of the pipe closes all the same."""
+    """End this process group when the parent dies: its end of the pipe is then closed, even if it was killed."""
     os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would break the interpreter's exit
     os.killpg(0, signal.SIGKILL)
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Tell who follows the program how far it is: a line of JSON on the standard output. `total` 0: it is not known."""
+    """Report progress to the parent process: one line of JSON on stdout. `total` 0: it is not known."""
     print(json.dumps({PROGRESS: what, "done": done, "total": total}), flush=True)
 
 
@@ -96,7 +96,7 @@ def exit_with(message: str, code: int) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The file is the old one or the new one, whenever the process or the machine stops."""
+    """Write a file by rename: if the process or the machine stops, it has either its old content or the new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Model cards: what was trained, what it reaches, where it lies. One card a run, in the store beside the artefacts."""
+"""Model cards: what was trained, its test error, and the paths of its files. Each run stores one card."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CHAMPION = "champion"
 
 
 class Card(BaseModel):
-    """A trained, evaluated, reported model. Paths are relative to the store's root."""
+    """A trained, evaluated, reported model. Paths are relative to the store's root; errors are in `unit`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,7 +40,7 @@ class Card(BaseModel):
 
 
 class Run(BaseModel):
-    """A card with the time at which its run was finished, and with its paths made whole."""
+    """A card, and the ISO 8601 time at which its run finished."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +48,7 @@ class Run(BaseModel):
     card: Card
 
     def to_dict(self, store: Store) -> dict[str, object]:
-        """The card as `cgcnn show --json` prints it."""
+        """The card as `cgcnn show --json` prints it, with absolute paths or URLs."""
         card = self.card.model_dump()
         return {
             "finished": self.finished,
@@ -58,7 +58,7 @@ class Run(BaseModel):
 
 
 class CardSpec(Spec):
-    """The card to write."""
+    """The spec of the program that writes a card."""
 
     card: Card
 
@@ -84,7 +84,7 @@ def runs(store: Store, warn: Callable[[str], object] = lambda _: None) -> list[R
 
 
 def card_of(wanted: str, store: Store) -> Card:
-    """The card of the run named `wanted`: its name, a part of it, or `latest`. Raises InputError unless it is one."""
+    """The card of the run `wanted`: a name, a part of one, or `latest`. Raises InputError unless exactly one fits."""
     known = runs(store)
     matching = known[:1] if wanted == LATEST else [r for r in known if r.card.run == wanted]
     matching = matching or [r for r in known if wanted in r.card.run]
@@ -112,9 +112,9 @@ def champion_model(wanted: str, store: Store) -> str | None:
 
 
 def model_folder(wanted: str, store: Store) -> Path:
-    """The folder of the model named `wanted`: a path, a champion's name, a run, or `champion` where there is one.
+    """The folder of the model `wanted`: a path, a champion's name, a run, or `champion` if the store has only one.
 
-    A model of the store is verified, byte by byte. Raises InputError if there is none of that name, or it is damaged.
+    Every byte of a model of the store is verified. Raises InputError if there is no such model, or it is damaged.
     """
     if (Path(wanted) / "model.json").exists():
         return Path(wanted)

@@ -1,4 +1,4 @@
-"""A store elsewhere: the few things that a folder of artefacts needs of S3, or of any other place that fsspec knows."""
+"""A store at a URL: the file operations that it needs on S3, or on any other service that fsspec supports."""
 
 import functools
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ SEPARATOR = "://"
 
 
 class Remote:
-    """Small files read and written whole, larger ones copied from and to this machine. Names are relative to the URL.
+    """Reads and writes small files whole, copies larger ones from and to this machine. Names are relative to the URL.
 
-    Raises WorldError where the service fails, InputError where it refuses or the bucket does not exist.
+    Raises WorldError if the service fails, InputError if it refuses access or the bucket does not exist.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,7 +26,7 @@ class Remote:
         self._faults = _faults(self.url)
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none of that name."""
+        """The bytes of a file; None if it does not exist."""
         with self._translated_errors():
             try:
                 return bytes(self._files.cat_file(self._path(name)))
@@ -34,14 +34,14 @@ class Remote:
                 return None
 
     def read_all(self, names: list[str]) -> dict[str, bytes]:
-        """Many small files at a time; without those that are not there."""
+        """The bytes of many small files, by name. Files that do not exist are left out."""
         paths = {self._path(name): name for name in names}
         with self._translated_errors():
             found = self._files.cat(list(paths), on_error="omit") if paths else {}
         return {paths[path]: content for path, content in found.items()}
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Every file under the folder, by its name in it, with its size."""
+        """The size in bytes of every file under the folder, by its name relative to the folder."""
         top = self._path(folder)
         with self._translated_errors():
             try:
@@ -51,18 +51,18 @@ class Remote:
         return {path.removeprefix(top).lstrip("/"): int(entry["size"]) for path, entry in found.items()}
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy a file to this machine."""
+        """Copy a file from the URL to `path`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._translated_errors():
             self._files.get_file(self._path(name), str(path))
 
     def put(self, path: Path, name: str) -> None:
-        """Copy a file from this machine; who reads meanwhile gets the old one whole, or the new one."""
+        """Copy a file to the URL. A reader gets the old file or the new one, never a part."""
         with self._translated_errors():
             self._files.put_file(str(path), self._path(name))
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file unless there is one of that name; False where there is, whoever else writes meanwhile."""
+        """Write a file if it does not exist; returns whether it did. Atomic: of several writers one succeeds."""
         with self._translated_errors():
             try:
                 self._files.pipe_file(self._path(name), content, mode="create")
@@ -71,7 +71,7 @@ class Remote:
         return True
 
     def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with self._translated_errors():
             try:
                 self._files.rm_file(self._path(name))
@@ -79,7 +79,7 @@ class Remote:
                 return
 
     def check(self) -> None:
-        """Raises where the bucket is not there, or this process may not look into it."""
+        """Raises InputError if the bucket does not exist, or this process may not list it."""
         bucket = self._root.partition("/")[0]
         with self._translated_errors():
             try:
@@ -105,7 +105,7 @@ class Remote:
 
 @functools.cache
 def remote_at(url: str) -> Remote:
-    """The one connection of this process to that URL."""
+    """The connection of this process to that URL, made once."""
     return Remote(url)
 
 

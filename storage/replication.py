@@ -1,4 +1,4 @@
-"""Replicates artefacts between this machine and the store's URL: what is whole in one place is copied to the other."""
+"""Copies artefacts between this machine and the store's URL. Only complete ones are copied."""
 
 import shutil
 import time
@@ -10,10 +10,10 @@ from storage.remote import Remote
 
 
 def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Artefact | None, str]:
-    """The artefact, whole in both places, and what is wrong with it at the URL where it is in neither.
+    """Make the artefact complete in both places. Returns it, or None and what is wrong with it at the URL.
 
-    `here` is the one in `folder`, verified. What lies at the URL is the truth, for others use it; but a whole copy here
-    mends a damaged one there.
+    `here` is the verified artefact in `folder`, or None. If the two differ, the one at the URL wins, because others use
+    it; a damaged one at the URL is replaced by the one in `folder`.
     """
     name = f"{folder.parent.name}/{folder.name}"
     there, fault = _whole_at(remote, name)
@@ -31,7 +31,7 @@ def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Ar
 
 
 def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
-    """The artefact at the URL if every file has its size there; if there is a manifest and one has not, which."""
+    """The artefact at the URL if each file has its size there; else None, and which file is missing or cut."""
     artefact = parse_manifest(remote.read(f"{name}/{MANIFEST}"), *name.split("/"))
     if artefact is None:
         return None, ""
@@ -41,7 +41,7 @@ def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
 
 
 def publish(remote: Remote, artefact: Artefact, folder: Path) -> None:
-    """Put the files of `folder` at the URL, the manifest last: there, too, no manifest means no artefact."""
+    """Copy the files of `folder` to the URL, the manifest last: without a manifest there is no artefact."""
     name = f"{artefact.step}/{artefact.key}"
     remote.remove(f"{name}/{MANIFEST}")
     for file in (*artefact.files, MANIFEST):
@@ -49,7 +49,7 @@ def publish(remote: Remote, artefact: Artefact, folder: Path) -> None:
 
 
 def move_into_place(made: Path, folder: Path) -> None:
-    """Move a finished folder to its place in one rename; what was there before, damaged, is deleted."""
+    """Move a finished folder to its place in one rename. A damaged artefact there, or a link, is deleted."""
     make_folder(folder.parent)
     if folder.is_symlink() or folder.is_file():
         folder.unlink()

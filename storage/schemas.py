@@ -1,4 +1,4 @@
-"""Every table on disk. The only place where a column is spelled, with its unit in the field's metadata."""
+"""The Arrow schema of every table on disk: its columns, with their units in the fields' metadata."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ UNIT_OF_NAME = {
 
 
 def unit_of(target: str) -> str:
-    """The unit that a target's name tells; "" where it tells none."""
+    """The unit of a target, from its name; "" if the name does not say."""
     if target in UNIT_OF_NAME:
         return UNIT_OF_NAME[target]
     ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), None)
@@ -49,7 +49,7 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Fal
 
 
 def target_field(target: str) -> pa.Field:
-    """A target's float64 column with its unit; null where the source has no value."""
+    """The float64 column of a target, with its unit. It is null if the source has no value."""
     return _field(target, pa.float64(), unit_of(target), nullable=True)
 
 
@@ -84,29 +84,29 @@ def split_columns(names: list[str]) -> list[str]:
 
 
 def structures(targets: list[str], splits: list[str]) -> pa.Schema:
-    """One row a structure. A row that its source could not read has `fault_rule` set and no crystal.
+    """One row a structure. A row that the source could not read has a `fault_rule` and no crystal.
 
-    `splits` are the source's own split columns, kept as text: train, validation, test, or the number of a fold.
+    `splits` are the names of the source's own split columns, kept as text: train, validation, test, or a fold's number.
     """
     return pa.schema([*IDENTITY, *CRYSTAL, *map(target_field, targets), SPACEGROUP, *_published(splits), *FAULT])
 
 
 def database(targets: list[str]) -> pa.Schema:
-    """A structures table of a database where a material has some of the properties: an absent value is no fault.
+    """A structures table of a database in which a material may lack some properties: a missing value is not an error.
 
-    What the database knows of a row comes with it: the stamp of its last change, and the functional of its energy.
+    Each row has the time of its last change in the database, and the functional of its energy.
     """
     partial = [field.with_metadata({**(field.metadata or {}), PARTIAL: "true"}) for field in map(target_field, targets)]
     return pa.schema([*IDENTITY, *CRYSTAL, *partial, SPACEGROUP, *PROVENANCE, *FAULT])
 
 
 def is_partial(field: pa.Field) -> bool:
-    """Whether a target's values may be absent without that being a fault of the rows."""
+    """Whether a value of the target may be missing without the row being wrong."""
     return PARTIAL.encode() in (field.metadata or {})
 
 
 def accepted(source: pa.Schema, target: str) -> pa.Schema:
-    """A structures table after validation: every row has a crystal and the one target."""
+    """A structures table after validation: every row has a crystal and the target."""
     return pa.schema([*IDENTITY, *CRYSTAL, target_field(target), SPACEGROUP, *_published(split_columns(source.names))])
 
 
@@ -207,16 +207,16 @@ WORST = pa.schema(
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """The same rows give the same bytes: one writer, one compression, no time stamps."""
+    """Write a Parquet file; the same rows give the same bytes: fixed compression and row groups, no time stamps."""
     pq.write_table(table, path, compression="zstd", row_group_size=4096)
 
 
 def float_columns(schema: pa.Schema) -> list[str]:
-    """The columns that can be a target."""
+    """The names of the columns that can be a target: floats that are not part of the crystal."""
     known = {f.name for f in (*IDENTITY, *CRYSTAL, SPACEGROUP, *FAULT)}
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in known]
 
 
 def safe_name(text: str) -> str:
-    """`text` as a part of a file name: letters, digits, dot, dash and underscore."""
+    """`text` as a part of a file name: other characters than letters, digits, `.`, `-`, `_` become dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

@@ -1,10 +1,10 @@
 """The artefact store: `<root>/<step>/<key>/` with a step's files and, written last, its `manifest.json`.
 
 No manifest, no artefact. A key is the sha256 of the step's name and version, the parameters that matter to its
-bytes, and the contents of its inputs; so a key that is there, and whose files still match their digests, is the result.
+bytes, and the contents of its inputs; so an artefact with that key, whose files match their digests, is the result.
 
-A store at a URL has a copy here of what was used here: programs read and write local files. What is finished goes
-there, the manifest last, and what others finished comes from there when it is asked for.
+Programs read and write local files: a store at a URL has a local copy of the artefacts that this machine used. Finished
+artefacts are sent to the URL, the manifest last; those of other machines are fetched when they are needed.
 """
 
 import os
@@ -27,7 +27,7 @@ from storage.replication import move_into_place, publish, synchronize
 
 
 class Store(BaseModel):
-    """A folder of artefacts, shared by any number of runs at a time; `url` where it lies elsewhere."""
+    """A folder of artefacts, shared by any number of concurrent runs. With `url`, `root` is its local copy."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +36,7 @@ class Store(BaseModel):
 
     @classmethod
     def at(cls, place: str | Path) -> "Store":
-        """The store in that folder, or at that URL: then its copy here is under $XDG_CACHE_HOME."""
+        """The store in that folder, or at that URL; the local copy of a URL lies under $XDG_CACHE_HOME."""
         if SEPARATOR not in str(place):
             return cls(root=Path(place))
         url = str(place).rstrip("/")
@@ -49,11 +49,11 @@ class Store(BaseModel):
 
     @property
     def remote(self) -> Remote | None:
-        """The store at its URL; None for a folder."""
+        """The connection to the URL; None for a folder."""
         return remote_at(self.url) if self.url else None
 
     def check(self) -> None:
-        """Raises InputError if the store has a URL that leads nowhere."""
+        """Raises InputError if the URL's bucket does not exist or is not readable, WorldError if the service fails."""
         if self.remote:
             self.remote.check()
 
@@ -67,21 +67,21 @@ class Store(BaseModel):
         return self.absolute().location("")
 
     def folder(self, step: str, key: str) -> Path:
-        """The folder of an artefact on this machine, whether it exists or not.
+        """The local folder of an artefact; it need not exist.
 
         Raises InputError if the step's folder is a link out of the store.
         """
         return check_inside(self.root, self.root / step) / key
 
     def local_folder(self, step: str, key: str) -> Path:
-        """The artefact's folder on this machine. Files of a store at a URL are fetched first."""
+        """The local folder of an artefact. Files of a store at a URL are fetched first."""
         folder = self.folder(step, key)
         if self.remote and not (folder / MANIFEST).exists():
             self.find(step, key, lambda _: None)
         return folder
 
     def path(self, artefact: Artefact, name: str) -> Path:
-        """One file of an artefact."""
+        """The local path of one file of an artefact; it need not exist."""
         return self.folder(artefact.step, artefact.key) / name
 
     def content(self, artefact: Artefact, name: str) -> bytes | None:
@@ -118,7 +118,7 @@ class Store(BaseModel):
         return artefact
 
     def _damage(self, step: str, key: str, artefact: Artefact | None) -> str:
-        """What is wrong with the files here; nothing where there are none."""
+        """What is wrong with the local files; empty if nothing is, or there are none."""
         folder = self.folder(step, key)
         if artefact is None:
             return f"{MANIFEST} is missing or damaged" if folder.exists() else ""
@@ -157,7 +157,7 @@ class Store(BaseModel):
         return {str(path.relative_to(folder)): read_inside(self.root, path) for path in folder.glob(f"*/{MANIFEST}")}
 
     def create(self, name: str, text: str) -> bool:
-        """Write a small file unless there is one of that name; False where there is, whoever else writes meanwhile."""
+        """Write a small file if it does not exist; returns whether it was written. Of several writers one succeeds."""
         if self.remote:
             return self.remote.create(name, text.encode())
         path = check_inside(self.root, self.root / name)
@@ -173,7 +173,7 @@ class Store(BaseModel):
         return True
 
     def read_texts(self, folder: str) -> dict[str, str]:
-        """The small files under a folder, by their names in it; bytes that are not UTF-8 become U+FFFD.
+        """The text of each small file under a folder, by its relative name; bytes that are not UTF-8 become U+FFFD.
 
         Raises InputError if one of them is a folder, or a link out of the store.
         """
@@ -193,10 +193,10 @@ class Store(BaseModel):
 
     @contextmanager
     def building(self, step: str, key: str) -> Iterator[Path]:
-        """The work folder of one artefact, held by one run at a time; what a killed attempt left in it is still there.
+        """The work folder of one artefact, locked: one run at a time has it. It keeps what a killed attempt left there.
 
-        The kernel frees the lock when its holder dies, so nobody waits for a run that is no more. A wrong input leaves
-        nothing that a next attempt could use.
+        The kernel frees the lock when the process that holds it dies. After an InputError the folder is deleted: no
+        later attempt could use its content.
         """
         work = self._work(f"{step}-{key}")
         with locked(work.with_name(f"{work.name}.lock")):
@@ -210,7 +210,7 @@ class Store(BaseModel):
             shutil.rmtree(work)
 
     def commit(self, recipe: Recipe, output: Path, facts: dict[str, Any], parts: Sequence[Part] = ()) -> Artefact:
-        """Move the finished files of `output` into place, manifest last, in one rename."""
+        """Write the manifest of the finished files in `output`, and move them to their place in one rename."""
         names = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
         artefact = Artefact(
             **recipe.model_dump(),

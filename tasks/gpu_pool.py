@@ -1,4 +1,4 @@
-"""A training on a worker of the work pool `gpu`: dispatched, waited for, and then read from the store."""
+"""Runs a training on a worker of the work pool `gpu`: dispatches it, waits for it; the model is then in the store."""
 
 import time
 from datetime import UTC, datetime
@@ -42,8 +42,8 @@ REPEAT = 30  # seconds until it says so again
 def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
     """Run a training as the deployment train/gpu, and return when its model is in the store.
 
-    One that is under way already, for an earlier run that has ended, is waited for instead. Raises InputError at once
-    where no worker is online, WorldError where the worker died: then the next attempt goes on from the last epoch.
+    If the same training is already running, dispatched by an earlier run, this waits for that one. Raises InputError at
+    once if no worker is online, and WorldError if the worker dies: the next attempt resumes from the last epoch.
     """
     try:
         with get_client(sync_client=True) as client:
@@ -54,7 +54,7 @@ def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
 
 
 def cancel_dispatched(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Hook of a cancelled flow run: cancel the trainings that it dispatched, too."""
+    """Hook of a cancelled flow run: also cancel the trainings that it dispatched."""
     with get_client(sync_client=True) as client:
         of_it = FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
@@ -101,7 +101,7 @@ def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]
 
 
 def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run when it has ended. Its epoch metrics are logged here, too, and while it is silent, what it waits for."""
+    """Wait until the run ends, and return it. Log its epoch metrics, and what it waits for while it is silent."""
     handle_line, read, checked = line_handler("train-model"), 0, time.monotonic()
     silence = _Silence(client)
     lines_of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
@@ -123,7 +123,7 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
 
 
 class _Silence:
-    """Logs what a run waits for once it has been silent for a while, and again now and then."""
+    """Logs what a run waits for after SILENCE seconds without news, and again every REPEAT seconds."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
@@ -131,7 +131,7 @@ class _Silence:
         self._next = 0.0
 
     def watch(self, run: FlowRun, lines: int) -> None:
-        """Look at the run; `lines` is how many lines its log has."""
+        """Log the line if it is due. `lines` is the number of lines in the run's log."""
         now, seen = time.monotonic(), (run.state_type, lines)
         if seen != self._seen:
             self._seen, self._next = seen, now + SILENCE

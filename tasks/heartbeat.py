@@ -1,6 +1,7 @@
-"""Zombie runs: their process is gone (its machine was switched off), but the server still has them as running.
+"""Heartbeats of runs and workers: which runs are zombies, and what a silent run waits for.
 
-They are found by their missing heartbeats, and set to Crashed.
+A zombie run is one that the server has as running, but whose process is gone (its machine was switched off). It is
+found by its missing heartbeats and set to Crashed.
 """
 
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ WORKER_MISSES = 3  # the server calls a worker offline after this many missed he
 
 
 def crash_if_zombie(client: SyncPrefectClient, run: FlowRun, now: datetime) -> str | None:
-    """Set the run to Crashed if it is a zombie. Returns the reason, or None where its process may be alive."""
+    """Set the run to Crashed if it is a zombie. Returns the reason, or None if its process may be alive."""
     reason = _zombie_reason(client, run, now)
     if reason:
         client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
@@ -39,7 +40,7 @@ def _zombie_reason(client: SyncPrefectClient, run: FlowRun, now: datetime) -> st
 
 
 def online_workers(client: SyncPrefectClient, pool: str) -> list[Worker]:
-    """The workers of a pool that are online. A dead one counts as online for another minute and a half."""
+    """The workers of a pool that are online. One that died counts as online for 90 s after its last heartbeat."""
     return [worker for worker in client.read_workers_for_work_pool(pool) if worker.status == WorkerStatus.ONLINE]
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evaluation.comparison import compared
+from evaluation.comparison import compare_errors
 from evaluation.config import PromotionConfig
 from evaluation.metrics import numbers, roc_auc
 from storage.schemas import MATERIAL_ID
@@ -50,10 +50,10 @@ def _test_rows(path: Path) -> pa.Table:
 
 
 def _beside(first: pa.Table, other: pa.Table, config: PromotionConfig) -> dict[str, float]:
-    found = compared(other, first, config)
+    found = compare_errors(other, first, config)
     if other is first:
         return {"mae": found["challenger_mae"]}
-    unit = found["champion_mae"] or 1.0  # `compared` divides by it
+    unit = found["champion_mae"] or 1.0  # `compare_errors` divides by it
     differences = {"difference": found["worse"], "low": found["worse_low"], "high": found["worse_high"]}
     return {"mae": found["challenger_mae"], **{name: share * unit for name, share in differences.items()}}
 

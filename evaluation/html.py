@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evaluation import formatting
 
@@ -40,7 +40,7 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
         "formula": format_formula,
         "fixed": formatting.fixed,
     }
-    env.globals |= {"format_count": formatting.format_count, "page_of": page_of}
+    env.globals |= {"format_count": formatting.format_count, "page_of": page_of, "breakable": breakable}
     texts = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *scripts)]
     style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in (*STYLES, *styles))
     page = {
@@ -56,6 +56,11 @@ def format_formula(formula: str) -> str:
     if not re.fullmatch(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?)+", formula):
         return formula
     return re.sub(r"(?<=[A-Za-z)])[\d.]+", lambda m: m[0].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), formula)
+
+
+def breakable(name: str) -> Markup:
+    """A name as HTML that may go on in the next line after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def page_of(material_id: str, template: str | None) -> str | None:

@@ -3,23 +3,16 @@
 The page needs no network and no script: without one it is a table, newest run first. The script sorts and filters it.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from evaluation.formatting import MISSING, Scale, counted, error_scale
+from evaluation.formatting import MISSING, Scale, error_scale, format_count
+from evaluation.html import render
 from evaluation.lineage_chart import lineage_figure, measure_name
 from storage.artefact import format_minute
 from storage.champions import Lineage
 from storage.registry import Card, Run
-
-SCRIPTS = ("report.js", "index.js")  # the first shows what is under the pointer
-STYLES = ("report.css", "index.css")
 
 
 class Links(NamedTuple):
@@ -44,7 +37,7 @@ def index_page(runs: Sequence[Run], lineages: Sequence[Lineage], links: Callable
         "rows": [_row(run, champions.get(run.card.name), scales[run.card.name], links(run.card)) for run in runs],
         "notes": sorted({(_source(run.card), run.card.note) for run in runs if run.card.note}),
     }
-    return _rendered(view)
+    return render("index.html.jinja", view, scripts=["index.js"], styles=["index.css"])
 
 
 def _scale(name: str, runs: Sequence[Run], champions: Mapping[str, Card | None]) -> Scale:
@@ -56,8 +49,8 @@ def _scale(name: str, runs: Sequence[Run], champions: Mapping[str, Card | None])
 def _summary(runs: Sequence[Run], lineages: Sequence[Lineage]) -> str:
     if not runs:
         return "No runs yet."
-    known = counted(len(lineages), "champion")
-    return f"{counted(len(runs), 'run')}, {known}; the newest finished on {format_minute(runs[0].finished)} UTC."
+    known = format_count(len(lineages), "champion")
+    return f"{format_count(len(runs), 'run')}, {known}; the newest finished on {format_minute(runs[0].finished)} UTC."
 
 
 def _source(card: Card) -> str:
@@ -83,26 +76,3 @@ def _row(run: Run, champion: Card | None, scale: Scale, links: Links) -> dict[st
 
 def _shown(error: float | None, scale: Scale) -> str:
     return MISSING if error is None else scale.with_unit(error)
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may go on in the next line after an underscore."""
-    return escape(name).replace("_", Markup("_<wbr>"))
-
-
-def _rendered(view: dict[str, Any]) -> str:
-    """The page. Everything that came from the store is escaped; only the page's own scripts may run."""
-    env = Environment(
-        loader=PackageLoader("evaluation", "template"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.globals["breakable"] = _breakable
-    folder = Path(__file__).parent / "template"
-    scripts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    style = "".join((folder / name).read_text(encoding="utf-8") for name in STYLES)
-    template = env.get_template("index.html.jinja")
-    return template.render(**view, scripts=[Markup(s) for s in scripts], digests=digests, style=Markup(style))

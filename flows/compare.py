@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.common_materials import errors_in_common
 from evaluation.config import PromotionConfig
-from evaluation.formatting import Scale, counted, error_scale, signed_share, significant
+from evaluation.formatting import Scale, error_scale, format_count, format_signed_share, significant
 from flows.show import existing
 from storage.artefact import format_minute
 from storage.errors import InputError
@@ -119,7 +119,7 @@ def _text(value: Any) -> str:
 
 def _error_lines(first: Card, found: dict[str, Any]) -> list[str]:
     tests = ", ".join(f"{run['test']:,}" for run in found["runs"])
-    common = f"{counted(found['common'], 'test material')} in common (of {tests})"
+    common = f"{format_count(found['common'], 'test material')} in common (of {tests})"
     if "mae" not in found["runs"][0]:
         return [f"{common}: too few to compare"]
     classes = first.task == "classification"
@@ -130,7 +130,8 @@ def _error_lines(first: Card, found: dict[str, Any]) -> list[str]:
     for n, run in enumerate(found["runs"], start=1):
         lines.append(f"  {n}  {scale.with_unit(run['mae'])}{_difference(run, mae, scale)}{_ranking(run)}")
         if run["relabelled"]:
-            lines.append(f"     {counted(run['relabelled'], 'label')} of its own differ; the first run's were taken")
+            labels = format_count(run["relabelled"], "label")
+            lines.append(f"     {labels} of its own differ; the first run's were taken")
     return lines
 
 
@@ -138,7 +139,7 @@ def _difference(run: dict[str, Any], first: float, scale: Scale) -> str:
     if "difference" not in run:
         return ""
     middle, low, high = (_plus(run[name], scale) for name in ("difference", "low", "high"))
-    relative = f", {signed_share(run['difference'] / first)}" if first else ""
+    relative = f", {format_signed_share(run['difference'] / first)}" if first else ""
     return f"  {f'{middle} {scale.unit}'.strip()} ({low} to {high}){relative}"
 
 

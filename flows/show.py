@@ -28,7 +28,7 @@ def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
 
 def write_page(root: str, page: Path) -> str:
     """Write the index of runs to the file `page`, with links that do not depend on where it lies; what was written."""
-    from evaluation.formatting import counted
+    from evaluation.formatting import format_count
     from evaluation.index import index_page  # the other forms need none of what it imports
 
     if page.is_dir():
@@ -39,7 +39,7 @@ def write_page(root: str, page: Path) -> str:
     found = runs(store)
     html = index_page(found, lineages(store), lambda card: _links(card, store), store.address)
     page.write_text(html, encoding="utf-8")
-    return f"{page}: {counted(len(found), 'run')}"
+    return f"{page}: {format_count(len(found), 'run')}"
 
 
 def _links(card: Card, store: Store) -> "Links":

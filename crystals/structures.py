@@ -18,7 +18,6 @@ from crystals.sources.reading import Unreadable, from_pymatgen
 from crystals.table import list_column
 
 BOUNDS = ChecksConfig()
-AXES = "abc"
 KINDS = (IStructure, Atoms)  # a Structure is an IStructure
 
 Refuse = Callable[[int, str], None]
@@ -51,18 +50,22 @@ def from_ase(atoms: Atoms) -> Crystal:
     """The arrays of an Atoms object that is periodic in three directions and has one element on each site."""
     if not len(atoms):
         raise Unreadable("unreadable", "has no atoms")
-    _check_periodic(atoms.pbc)
+    _check_periodic(atoms.pbc, atoms.cell.rank)
     # Read from a CIF, a site that elements share has the most frequent one as its symbol, and all of them in `info`.
     for kind, shares in atoms.info.get("occupancy", {}).items():
         if any(share != 1 for share in shares.values()):
             raise Unreadable("ordered", f"sites of kind {kind} are occupied by {_shares(shares)}")
-    return Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions(wrap=False))
+    wrong = atoms.numbers[(atoms.numbers < 1) | (atoms.numbers > 118)]
+    if len(wrong):
+        raise Unreadable("elements", f"{wrong[0]} is no atomic number")
+    return Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.cell.scaled_positions(atoms.positions))
 
 
-def _check_periodic(pbc: Iterable[bool]) -> None:
-    missing = [axis for axis, periodic in zip(AXES, pbc, strict=True) if not periodic]
-    if missing:
-        raise Unreadable("periodic", f"is not periodic along {', '.join(missing)}; a crystal is, along a, b and c")
+def _check_periodic(pbc: Iterable[bool], rank: int = 3) -> None:
+    if not all(pbc) or rank < 3:
+        flags = " ".join("FT"[int(periodic)] for periodic in pbc)
+        cell = "" if rank == 3 else ", no cell"
+        raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags}{cell})")
 
 
 def _shares(shares: dict[str, float]) -> str:

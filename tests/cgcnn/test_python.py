@@ -41,7 +41,7 @@ def overlapping() -> Structure:
 
 
 def lonely() -> Atoms:
-    return bulk("Na", "fcc", a=8.8) * (1, 1, 1)  # 170 Å³ an atom; nearest neighbours at 6.2 Å
+    return bulk("Na", "fcc", a=8.8)  # 170 Å³ an atom; nearest neighbours at 6.2 Å
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +124,13 @@ def test_a_thousand_structures_take_seconds_of_one_core(model):
     ("refused", "message"),
     [
         (overlapping(), "structure 1: two atoms are 0.04 Å apart"),
-        (fcc111("Cu", (1, 1, 3), vacuum=5), "structure 1: is not periodic along c"),
+        (fcc111("Cu", (1, 1, 3), vacuum=5), "structure 1: is not periodic in three directions (pbc T T F)"),
         (Structure(Lattice.cubic(3), [{"Cu": 0.5, "Ag": 0.5}], [[0, 0, 0]]), "structure 1: site 0 is occupied by"),
-        (Atoms("X", cell=[3, 3, 3], pbc=True), "structure 1: atomic number 0 is of no element"),
-        (Atoms("Cu", cell=[3, 3, 0], pbc=True), "structure 1: a lattice vector is 0 Å long"),
+        (Atoms("X", cell=[3, 3, 3], pbc=True), "structure 1: 0 is no atomic number"),
+        (
+            Atoms("Cu", cell=[3, 3, 0], pbc=True),
+            "structure 1: is not periodic in three directions (pbc T T T, no cell)",
+        ),
         (Atoms(cell=[3, 3, 3], pbc=True), "structure 1: has no atoms"),
         ("POSCAR", "structure 1: is a str; expected a pymatgen Structure or an ASE Atoms"),
     ],

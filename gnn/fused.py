@@ -1,4 +1,7 @@
-"""The sum over neighbours of the gated convolution, and its gradient, compiled: one pass over the edges each.
+"""The sum over neighbours of the gated convolution (Eq. 5 of Xie & Grossman, PRL 120, 145301, 2018) on a CPU.
+
+Compiled by numba; it and its gradient are one pass over the edges each.
+
 
 Three things make it faster than the same equation in torch's operations. What an edge needs stays in the cache from the
 linear map to the sum. The two derivatives of a message are all that is kept for the gradient. And a Gaussian further

@@ -63,8 +63,8 @@ class Graphs:
 
     def batch(self, rows: Tensor, device: torch.device) -> Batch:
         """The crystals at the indices `rows` (B,) as one graph on `device`."""
-        atoms, atom_at = _gathered(self.atom_start, rows)
-        edges, edge_at = _gathered(self.edge_start, rows)
+        atoms, atom_at = _gather(self.atom_start, rows)
+        edges, edge_at = _gather(self.edge_start, rows)
         ptr = torch.zeros(len(rows) + 1, dtype=torch.long)
         torch.cumsum(atoms, 0, out=ptr[1:])
         shift = torch.repeat_interleave(ptr[:-1], edges)
@@ -93,7 +93,7 @@ def _flat(column: pa.ChunkedArray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(start), torch.from_numpy(values)
 
 
-def _gathered(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """For the `rows` (B,): how many values each has (B,), and the indices of all of them in the flat array."""
     first = start[rows]
     count = start[rows + 1] - first

@@ -126,7 +126,7 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
     total = 0.0
     model.train()
     for batch in data.graphs.batches(rows, config.batch_size, data.device):
-        wanted = data.scaling.standardised(data.target[batch.rows]).float().to(data.device)
+        wanted = data.scaling.standardize(data.target[batch.rows]).float().to(data.device)
         loss = loss_of(model(batch), wanted, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -148,5 +148,5 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
 def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
     """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities."""
     model.eval()
-    parts = [scaling.predicted(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
+    parts = [scaling.to_target(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)

@@ -20,17 +20,17 @@ class Scaling:
         self.mean, self.deviation, self.classification = mean, deviation, classification
 
     @classmethod
-    def fitted(cls, target: Tensor, *, classification: bool) -> "Scaling":
+    def fit(cls, target: Tensor, *, classification: bool) -> "Scaling":
         """From `target` (M,) of the training rows alone. The deviation of a constant target is taken as 1."""
         if classification:
             return cls(0.0, 1.0, classification=True)
         deviation = float(target.std(correction=0))
         return cls(float(target.mean()), deviation if deviation > 0 else 1.0, classification=False)
 
-    def standardised(self, target: Tensor) -> Tensor:
+    def standardize(self, target: Tensor) -> Tensor:
         """Target (M,) → the output that the network is trained to give (M,)."""
         return target if self.classification else (target - self.mean) / self.deviation
 
-    def predicted(self, output: Tensor) -> Tensor:
+    def to_target(self, output: Tensor) -> Tensor:
         """Network output (M,) → target in its unit, or probability (M,)."""
         return torch.sigmoid(output) if self.classification else output * self.deviation + self.mean

@@ -48,7 +48,7 @@ class TrainSpec(Spec):
 
 def build(spec: TrainSpec) -> Facts:
     """Write model.safetensors, model.json, history, predictions and, where the model has gates, gates.parquet."""
-    device = chosen_device(spec.device)
+    device = select_device(spec.device)
     graphs = Graphs.read(spec.graphs)
     splits, split_by = assign(graphs.table, spec.split)
     data = data_of(graphs, splits, spec, device)
@@ -88,7 +88,7 @@ def build(spec: TrainSpec) -> Facts:
     }
 
 
-def chosen_device(wanted: str) -> torch.device:
+def select_device(wanted: str) -> torch.device:
     """The device named cpu or cuda; for `auto` cuda where there is one. Raises InputError for cuda where there is none.
 
     Also sets torch for it: deterministic sums on a GPU, denormal numbers as zero on a CPU.
@@ -127,7 +127,7 @@ def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.de
     classification = spec.train.task == "classification"
     if classification and len(target[rows["train"]].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    scaling = Scaling.fitted(target[rows["train"]], classification=classification)
+    scaling = Scaling.fit(target[rows["train"]], classification=classification)
     return Data(graphs, target, scaling, rows["train"], rows["validation"], device)
 
 

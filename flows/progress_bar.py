@@ -28,7 +28,7 @@ def progress_bar(log: Log) -> Iterator[tuple[Log, OnProgress | None]]:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what)
+                tasks[what] = bar.add_task(what, total=None)
             bar.update(tasks[what], completed=done, total=max(total, done) if total else None)
 
         def print_above(line: str) -> None:

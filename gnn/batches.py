@@ -1,4 +1,7 @@
-"""Graph shards as flat tensors, and batches cut from them without a loop over structures."""
+"""Reads graph shards as flat tensors, and cuts batches from them without a Python loop over structures.
+
+A list column of Parquet is offsets and one flat array (CSR); so are the graphs here: M graphs, N atoms, E edges.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from gnn.segments import Segments
 
 @dataclass
 class Batch:
-    """B crystals as one graph of N atoms and E edges, its fields named as in torch_geometric.data.Data."""
+    """B crystals as one graph of N atoms and E edges; the fields have the names of torch_geometric.data.Data."""
 
     z: Tensor  # (N,) atomic numbers
     edge_index: Tensor  # (2, E) source, target; sorted by target
@@ -30,12 +33,17 @@ class Batch:
 
     @cached_property
     def segments(self) -> Segments:
-        """The edges, ready to be summed."""
+        """The edges in the form in which messages are summed at their targets."""
         return Segments(self.edge_index[0], self.edge_index[1], len(self.z), self.ptr)
 
 
 class Graphs:
-    """All graphs of a data set: offsets and flat tensors, as the Parquet lists hold them."""
+    """All graphs of a data set, in memory.
+
+    `atom_start`, `edge_start` (M + 1,): where the atoms and edges of each graph begin. `z` (N,) atomic numbers;
+    `source`, `target` (E,) the atoms of each edge, counted within its graph; `distance` (E,) Å. `table` has the other
+    columns of the graphs table, M rows.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table.drop_columns(["edge_source", "edge_target", "edge_distance"])
@@ -49,14 +57,14 @@ class Graphs:
 
     @classmethod
     def read(cls, shards: Sequence[Path]) -> "Graphs":
-        """Every graph of the shards, in their order. The periodic images are not needed by a sum over neighbours."""
+        """Every graph of the Parquet files, in their order; without the periodic images, which no model here uses."""
         names = [name for name in pq.read_schema(shards[0]).names if name != "edge_image"]
         return cls(pa.concat_tables(pq.read_table(path, columns=names) for path in shards))
 
     def batch(self, rows: Tensor, device: torch.device) -> Batch:
-        """The crystals in `rows` (B,) as one graph."""
-        atoms, atom_at = _gathered(self.atom_start, rows)
-        edges, edge_at = _gathered(self.edge_start, rows)
+        """The crystals at the indices `rows` (B,) as one graph on `device`."""
+        atoms, atom_at = _gather(self.atom_start, rows)
+        edges, edge_at = _gather(self.edge_start, rows)
         ptr = torch.zeros(len(rows) + 1, dtype=torch.long)
         torch.cumsum(atoms, 0, out=ptr[1:])
         shift = torch.repeat_interleave(ptr[:-1], edges)
@@ -71,13 +79,13 @@ class Graphs:
         )
 
     def batches(self, rows: Tensor, size: int, device: torch.device) -> Iterator[Batch]:
-        """Batches of `size` crystals, in the order of `rows`."""
+        """Batches of `size` crystals (the last may be smaller) at the indices `rows`, in that order."""
         for part in rows.split(size):
             yield self.batch(part, device)
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[Tensor, Tensor]:
-    """Offsets (rows + 1,) and values of a list column, its chunks joined with 64-bit offsets."""
+    """Offsets (M + 1,) and values of a list column of M rows; int64, for all chunks together may pass 2³¹ values."""
     lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in column.chunks])
     start = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=start[1:])
@@ -85,8 +93,8 @@ def _flat(column: pa.ChunkedArray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(start), torch.from_numpy(values)
 
 
-def _gathered(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """How many values each row has (B,), and where all of them lie."""
+def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """For the `rows` (B,): how many values each has (B,), and the indices of all of them in the flat array."""
     first = start[rows]
     count = start[rows + 1] - first
     before = torch.cumsum(count, 0) - count

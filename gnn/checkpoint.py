@@ -1,4 +1,4 @@
-"""Where a training stands, and the model that it leaves."""
+"""Reads and writes the checkpoint of a training, and the folder of a trained model."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ WEIGHTS = "model.safetensors"
 
 
 def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
-    """Write model.safetensors and model.json."""
+    """Write model.safetensors (the `state_dict`) and model.json (the card) into `folder`."""
     save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
@@ -49,7 +49,7 @@ def _one_line(error: Exception) -> str:
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """All or nothing: a kill while writing leaves the former checkpoint."""
+    """Write tensors and plain values to `path`, all or nothing: a kill while writing leaves the former checkpoint."""
     aside = path.with_suffix(".aside")
     with aside.open("wb") as file:
         torch.save(state, file)
@@ -59,5 +59,5 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The last checkpoint, if there is one."""
+    """The checkpoint at `path`; None if there is none. Only tensors and plain values are unpickled."""
     return torch.load(path, map_location=device, weights_only=True) if path.exists() else None

@@ -1,4 +1,7 @@
-"""The elements' physical properties as columns of numbers: mean 0, deviation 1, 0 where nothing is known."""
+"""Physical properties of the elements as network inputs, from the table elements.csv.
+
+Each number is standardised over the elements 1–103 (mean 0, standard deviation 1); a value that is not known is 0.
+"""
 
 import csv
 from functools import cache
@@ -23,7 +26,7 @@ NUMBERS = (
 
 
 def element_properties() -> torch.Tensor:
-    """(119, 13): row z has the properties of element z, row 0 is nobody's."""
+    """(119, 13): row z has 9 numbers and the one-hot block (s, p, d, f) of element z; row 0 belongs to no element."""
     rows = _rows()
     table = torch.zeros(HIGHEST + 1, len(NUMBERS) + len(BLOCKS))
     for column, name in enumerate(NUMBERS):
@@ -38,7 +41,7 @@ def element_properties() -> torch.Tensor:
 
 
 def symbol_of(number: int) -> str:
-    """1 → H."""
+    """The symbol of an atomic number (1–118): 1 → H."""
     return _rows()[number - 1]["symbol"]
 
 

@@ -1,4 +1,7 @@
-"""The sum over neighbours of the gated convolution, and its gradient, compiled: one pass over the edges each.
+"""The sum over neighbours of the gated convolution (Eq. 5 of Xie & Grossman, PRL 120, 145301, 2018) on a CPU.
+
+Compiled by numba; it and its gradient are one pass over the edges each.
+
 
 Three things make it faster than the same equation in torch's operations. What an edge needs stays in the cache from the
 linear map to the sum. The two derivatives of a message are all that is kept for the gradient. And a Gaussian further
@@ -113,7 +116,7 @@ def _edges(edge: TruncatedGaussians, segments: Segments) -> tuple[np.ndarray, ..
     return tuple(array.numpy() for array in arrays)
 
 
-def _fitted(function: Any, low: float, high: float, degree: int) -> tuple[np.float32, ...]:
+def _fit_polynomial(function: Any, low: float, high: float, degree: int) -> tuple[np.float32, ...]:
     """Coefficients of the polynomial through the Chebyshev points of [low, high]."""
     series = Chebyshev.interpolate(function, degree, domain=[low, high])
     return tuple(f32(c) for c in series.convert(kind=Polynomial).coef)
@@ -125,8 +128,8 @@ def _artanh_by_square(square: np.ndarray) -> np.ndarray:
     return value
 
 
-E0, E1, E2, E3, E4, E5 = _fitted(np.exp, -math.log(2) / 2, math.log(2) / 2, 5)
-A0, A1, A2, A3, A4 = _fitted(_artanh_by_square, 0, 1 / 9, 4)
+E0, E1, E2, E3, E4, E5 = _fit_polynomial(np.exp, -math.log(2) / 2, math.log(2) / 2, 5)
+A0, A1, A2, A3, A4 = _fit_polynomial(_artanh_by_square, 0, 1 / 9, 4)
 LOG2_E, LN_2 = f32(1 / math.log(2)), f32(math.log(2))
 
 

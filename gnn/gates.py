@@ -1,4 +1,7 @@
-"""What the gates of a trained model do: their mean value against distance, layer by layer."""
+"""The gates of a trained CGCNN: how much of each neighbour's message a layer lets through, against distance.
+
+A gate is σ(z_ij W_f + b_f) in Eq. 5 of Xie & Grossman, PRL 120, 145301 (2018), between 0 (closed) and 1 (open).
+"""
 
 import pyarrow as pa
 import torch
@@ -14,7 +17,10 @@ CRYSTALS = 2000  # enough for means
 
 @torch.no_grad()
 def gate_table(model: nn.Module, graphs: Graphs, rows: torch.Tensor, device: torch.device) -> pa.Table | None:
-    """The gates table over the first CRYSTALS of `rows`; None for a model without gates."""
+    """Mean gate by layer and distance, as the GATES table: bins of 0.25 Å over the first 2,000 of `rows` (M,).
+
+    None for a model that has no gates.
+    """
     if not isinstance(model, CGCNN):
         return None
     model.eval()

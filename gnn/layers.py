@@ -1,4 +1,4 @@
-"""Atoms and distances as vectors, gated convolution, pooling: the equations of CGCNN.
+"""The layers of CGCNN: atom embedding, Gaussian expansion of distances, gated convolution, pooling.
 
 Xie & Grossman, PRL 120, 145301 (2018). N atoms, E edges, B crystals, F features of an atom, K Gaussians.
 """
@@ -35,7 +35,7 @@ class GaussianBasis(nn.Module):
         return (distance[:, None] - self.centres).square_().mul_(-0.5 / self.sigma**2).exp_()
 
     def truncated(self, distance: Tensor) -> TruncatedGaussians:
-        """(E,) → the Gaussians of each distance that are not zero to float32."""
+        """(E,) Å → for each distance the Gaussians near it alone; the others are below 3e-7."""
         return truncated_gaussians(distance, self.centres, self.step, self.sigma)
 
 
@@ -62,7 +62,7 @@ class AtomEmbedding(nn.Module):
 
 
 class EdgeLinear(nn.Module):
-    """W (v_i ⊕ v_j ⊕ u_ij) + b for every edge: (E, out).
+    """The linear map W (v_i ⊕ v_j ⊕ u_ij) + b of both atoms and their distance, for every edge: (E, out).
 
     W z = W_i v_i + W_j v_j + W_u u_ij: the first two products are taken once an atom, not once an edge.
     """
@@ -111,7 +111,7 @@ class _GatedSoftplus(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that takes its running statistics where a batch has one row, which has no spread of its own."""
+    """Batch norm that uses its running statistics where a training batch has one row, whose variance would be 0."""
 
     def forward(self, value: Tensor) -> Tensor:
         """(N, F) → (N, F)."""
@@ -140,11 +140,11 @@ class CGConv(nn.Module):
 
     @property
     def fuses(self) -> bool:
-        """Can the sum over neighbours be taken in one pass over the edges?"""
+        """Whether `gnn.fused.gated_sum` can compute the sum over neighbours: with gates, no batch norm before them."""
         return self.gate and self.norm_edges is None
 
     def forward(self, atom: Tensor, edge: Tensor | TruncatedGaussians, segments: Segments) -> Tensor:
-        """`atom` (N, F), `edge` (E, K), or where `fuses` its Gaussians that are not zero → (N, F)."""
+        """`atom` (N, F), `edge` (E, K), or where `fuses` is true its truncated Gaussians → (N, F)."""
         if isinstance(edge, TruncatedGaussians):
             added = gated_sum(*self.edges.by_atom(atom), edge, segments)
         else:
@@ -157,13 +157,13 @@ class CGConv(nn.Module):
         return functional.softplus(after) if self.normalization == "gated" else after
 
     def messages(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
-        """(E, F): what each neighbour adds."""
+        """(E, F): the message σ(…) ⊙ softplus(…) of each edge, before the sum."""
         z = self.before_gate(atom, edge, segments)
         message: Tensor = _GatedSoftplus.apply(z) if self.gate else functional.softplus(z)
         return message
 
     def gates(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
-        """(E, F): σ(z_ij W_f + b_f)."""
+        """(E, F): the gate σ(z_ij W_f + b_f) of each edge."""
         return torch.sigmoid(self.before_gate(atom, edge, segments)[:, : atom.shape[1]])
 
     def before_gate(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop: epochs, the checkpoint after each, early stopping, and the weights to keep."""
+"""The training loop: epochs, a checkpoint after each, early stopping, and which epoch's weights are kept."""
 
 import math
 import time
@@ -25,7 +25,10 @@ EpochMetrics = dict[str, Any]
 
 @dataclass
 class Data:
-    """The graphs, the target of each (M,) in its unit, and the rows (indices) of the two splits a training sees."""
+    """What a training sees: M graphs, their `target` (M,) in its unit, and the indices of the rows of two splits.
+
+    `train` are the rows that weights are learned from, `validation` those that are watched.
+    """
 
     graphs: Graphs
     target: Tensor
@@ -37,7 +40,7 @@ class Data:
 
 @dataclass
 class TrainingState:
-    """Where a training stands after an epoch."""
+    """How far a training is: epochs done, the best of them and its validation error, and the epoch that is kept."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -49,9 +52,12 @@ class TrainingState:
 def fit(
     model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, on_epoch_end: Callable[[EpochMetrics], None]
 ) -> tuple[dict[str, Tensor], TrainingState, int]:
-    """Train `model`; the weights to keep, the history, and the epoch after which this attempt began.
+    """Train `model`; returns the weights to keep, the state at the end, and the epoch after which this attempt began.
 
-    With the same seed on the same machine the result is the same bit for bit, however often it was killed on the way.
+    `checkpoint` is written after each epoch and read at the start: with the same seed on the same machine the result is
+    the same bit for bit, however often the training was killed on the way. `on_epoch_end` gets the metrics of each
+    epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the target's unit), seconds. Raises
+    InputError if the loss is not finite.
     """
     optimizer = optimizer_of(model, config)
     schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))
@@ -114,13 +120,13 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
     ema: AveragedModel,
     epoch: int,
 ) -> float:
-    """One pass over the training rows, in an order that depends on (seed, epoch) alone; the mean loss."""
+    """One pass over the training rows, in an order that depends on (seed, epoch) alone; returns the mean loss."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     rows = data.train[torch.randperm(len(data.train), generator=generator)]
     total = 0.0
     model.train()
     for batch in data.graphs.batches(rows, config.batch_size, data.device):
-        wanted = data.scaling.standardised(data.target[batch.rows]).float().to(data.device)
+        wanted = data.scaling.standardize(data.target[batch.rows]).float().to(data.device)
         loss = loss_of(model(batch), wanted, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -140,7 +146,7 @@ def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, a
 
 @torch.no_grad()
 def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
-    """(len(rows),) predictions in the target's unit, or probabilities."""
+    """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities."""
     model.eval()
-    parts = [scaling.predicted(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
+    parts = [scaling.to_target(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)

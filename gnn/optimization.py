@@ -1,4 +1,4 @@
-"""Loss, update rule, schedule and moving average of the weights, as the configuration names them."""
+"""Loss, optimizer, learning-rate schedule and moving average of the weights, by their names in TrainConfig."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from gnn.config import TrainConfig
 
 
 def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
-    """The mean loss of a batch."""
+    """The mean loss over a batch: `output` (B,) standardised targets or logits, `target` (B,) likewise or 0 and 1."""
     if config.task == "classification":
         return functional.binary_cross_entropy_with_logits(output, target)
     if config.loss == "huber":
@@ -23,7 +23,7 @@ def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
 
 
 def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """The update rule."""
+    """The optimizer over the weights of `model`; `fused` is one kernel for all tensors instead of one each."""
     parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
@@ -33,7 +33,11 @@ def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
 
 
 class Schedule:
-    """The learning rate over the steps of a training."""
+    """The learning rate over a training, whichever schedule is configured.
+
+    onecycle: Smith & Topin, arXiv:1708.07120; cosine: half a period from the full rate to 0, Loshchilov & Hutter,
+    arXiv:1608.03983, without restarts; plateau: half the rate when the validation error stops falling.
+    """
 
     def __init__(self, optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> None:
         steps = config.epochs * steps_per_epoch
@@ -49,31 +53,32 @@ class Schedule:
             self._by_error = ReduceLROnPlateau(optimizer, factor=0.5, patience=max(config.patience // 3, 5))
 
     def after_step(self) -> None:
-        """Call after each update."""
+        """Call after each optimizer step."""
         if self._by_step is not None:
             self._by_step.step()
 
     def after_epoch(self, error: float) -> None:
-        """Call with the validation error after each epoch."""
+        """Call after each epoch, with the validation error in the target's unit."""
         if self._by_error is not None:
             self._by_error.step(error)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs."""
+        """The schedule's state, for a checkpoint."""
         scheduler = self._by_step or self._by_error
         return {} if scheduler is None else scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue from a state that `state_dict` gave."""
         scheduler = self._by_step or self._by_error
         if scheduler is not None:
             scheduler.load_state_dict(state)
 
 
 def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights and buffers of `model`; with decay 0 a copy of them.
+    """Exponential moving average (EMA) of the weights and buffers of `model`; with decay 0 a copy of them.
 
-    The decay of step t is at most t / (t + 9), so that early weights, which are nearly random, are soon forgotten.
+    averaged ← d · averaged + (1 − d) · current after each step, d = min(decay, t / (t + 9)) in step t, so that early
+    weights, which are nearly random, are soon forgotten.
     """
 
     @torch.no_grad()

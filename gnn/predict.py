@@ -16,7 +16,7 @@ from gnn.batches import Graphs
 from gnn.checkpoint import load_model
 from gnn.elements import symbol_of
 from gnn.loop import predict
-from gnn.train import chosen_device
+from gnn.train import select_device
 from storage import schemas
 from storage.errors import InputError
 from storage.program import Facts, Spec, main, progress
@@ -35,7 +35,7 @@ class PredictSpec(Spec):
 
 def build(spec: PredictSpec) -> Facts:
     """Write predictions.csv or .parquet: id, formula, predicted, error, warning; one row an input, in their order."""
-    device = chosen_device(spec.device)
+    device = select_device(spec.device)
     model, card = load_model(spec.model, device, trust_code=spec.trust_code)
     inputs = pq.read_table(spec.inputs)
     predicted: list[float | None] = [None] * len(inputs)

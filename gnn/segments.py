@@ -1,4 +1,8 @@
-"""Sums over the edges of a graph, and their gradients, as products with sparse matrices; no scatter."""
+"""Sums over the edges of each atom, and their gradients, as products with sparse matrices of ones.
+
+The order of every sum is fixed, so results are the same in every run; scatter operations do not promise that.
+N atoms, E edges, F features.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -12,7 +16,10 @@ PIECES = 8  # fixed, so that the order of every sum is the same with any number 
 
 
 class _AddNodes(torch.autograd.Function):
-    """edge + nodes[2 target] + nodes[2 source + 1] in one pass; the gradient of `nodes` is a sum over edges."""
+    """(E, F) edge + nodes[2 target] + nodes[2 source + 1], `nodes` (2N, F), in one sparse product.
+
+    The gradient of `nodes` is the sum over the edges that end there.
+    """
 
     @staticmethod
     def forward(ctx: Any, edge: Tensor, nodes: Tensor, segments: "Segments") -> Tensor:
@@ -27,7 +34,7 @@ class _AddNodes(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """Σ over the edges of each target; the gradient is a copy to each edge."""
+    """(E, F) → (N, F): the sum over the edges of each target; the gradient is copied to each edge."""
 
     @staticmethod
     def forward(ctx: Any, message: Tensor, segments: "Segments") -> Tensor:
@@ -42,7 +49,10 @@ class _Sum(torch.autograd.Function):
 
 @dataclass
 class Segments:
-    """The edges of N atoms: `source` and `target` (E,), sorted by target; no edge between the crystals of `ptr`."""
+    """The edges of N = `atoms` atoms: `source` and `target` (E,) are atom indices, sorted by target.
+
+    `ptr` (B + 1,) is the first atom of each crystal, between which there are no edges; None is one crystal.
+    """
 
     source: Tensor
     target: Tensor

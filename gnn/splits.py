@@ -1,4 +1,4 @@
-"""Who is trained on, who chooses the epoch, who is reported."""
+"""Divides the structures into train, validation and test rows, by a published column or by a hash of their group."""
 
 import re
 
@@ -14,9 +14,10 @@ UNUSED = "unused"
 
 
 def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
-    """The split of every row, and by what it was decided. Raises InputError if a split is left without rows.
+    """The split of every row (train, validation, test or unused), and a phrase that says how it was decided.
 
-    A row's split depends on its own group and the seed alone: it stays where it is as the data grows.
+    A row's split depends on its own group and the seed alone: it stays where it is as the data grows. Raises InputError
+    if a split is left without rows, or a column or fold that `config` names is not there.
     """
     groups = _groups(table, config)
     column = _published_column(table, config)

@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class TrainSpec(Spec):
-    """What to train on, what to train, how, and where."""
+    """The training's inputs: graph shards, the configuration they were built with, the target and its unit, the model,
+    the training and the split, and the device (auto, cpu, cuda).
+    """
 
     graphs: list[Path]
     graph_config: dict[str, Any]
@@ -46,7 +48,7 @@ class TrainSpec(Spec):
 
 def build(spec: TrainSpec) -> Facts:
     """Write model.safetensors, model.json, history, predictions and, where the model has gates, gates.parquet."""
-    device = chosen_device(spec.device)
+    device = select_device(spec.device)
     graphs = Graphs.read(spec.graphs)
     splits, split_by = assign(graphs.table, spec.split)
     data = data_of(graphs, splits, spec, device)
@@ -86,8 +88,11 @@ def build(spec: TrainSpec) -> Facts:
     }
 
 
-def chosen_device(wanted: str) -> torch.device:
-    """cpu, cuda, or the better one for `auto`; on a CPU, numbers too small to matter count as zero."""
+def select_device(wanted: str) -> torch.device:
+    """The device named cpu or cuda; for `auto` cuda where there is one. Raises InputError for cuda where there is none.
+
+    Also sets torch for it: deterministic sums on a GPU, denormal numbers as zero on a CPU.
+    """
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device {wanted}: this machine has no CUDA device; allowed are auto and cpu")
     if wanted == "auto":
@@ -103,14 +108,18 @@ def chosen_device(wanted: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """As a report tells it."""
+    """The device's name in a report: the GPU's, or CPU and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
 
 
 def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.device) -> Data:
-    """Targets, their scaling from the training rows, and the rows of each split."""
+    """The targets of all rows, their scaling from the training rows, and the indices of the rows of each split.
+
+    For a classification the target becomes 1 above the threshold, else 0. Raises InputError where all training rows
+    lie on one side of it.
+    """
     target = torch.from_numpy(graphs.table[spec.target].to_numpy().astype(np.float64))
     if spec.train.task == "classification":
         target = (target > spec.train.threshold).double()
@@ -118,12 +127,12 @@ def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.de
     classification = spec.train.task == "classification"
     if classification and len(target[rows["train"]].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    scaling = Scaling.fitted(target[rows["train"]], classification=classification)
+    scaling = Scaling.fit(target[rows["train"]], classification=classification)
     return Data(graphs, target, scaling, rows["train"], rows["validation"], device)
 
 
 def card_of(spec: TrainSpec, data: Data) -> ModelCard:
-    """What lies beside the weights. All that describes data is of the training rows alone."""
+    """The model.json of this training. All that describes data in it is of the training rows alone."""
     return ModelCard(
         model=spec.model,
         graph_config=spec.graph_config,
@@ -139,12 +148,12 @@ def card_of(spec: TrainSpec, data: Data) -> ModelCard:
 
 
 def history_table(history: list[EpochMetrics]) -> pa.Table:
-    """One row an epoch."""
+    """The HISTORY table: one row an epoch."""
     return pa.Table.from_pylist(history, schema=schemas.HISTORY)
 
 
 def predictions_table(model: torch.nn.Module, data: Data, splits: list[str]) -> pa.Table:
-    """Every row of every split, by material_id."""
+    """The PREDICTIONS table: every row of every split, sorted by material_id."""
     predicted = predict(model, data.graphs, torch.arange(len(data.graphs)), data.scaling, data.device)
     table = data.graphs.table
     columns = {

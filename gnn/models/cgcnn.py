@@ -12,7 +12,7 @@ from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
 
 
 class CGCNN(nn.Module):
-    """Embedding, `n_conv` gated convolutions, mean over atoms, `n_h` hidden layers, one number a crystal."""
+    """Atom embedding, `n_conv` gated convolutions (Eq. 5), mean over atoms, `n_h` softplus layers, one number out."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class CGCNN(nn.Module):
         self.out = nn.Linear(hidden, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) standardised targets, or logits."""
+        """(B,) standardised targets; logits for a classification."""
         atom = self.atoms(batch.z)
         one_pass = self.fuses and atom.device.type == "cpu" and atom.dtype == torch.float32
         edge = self.basis.truncated(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)
@@ -44,7 +44,7 @@ class CGCNN(nn.Module):
         return value.squeeze(1)
 
     def gates(self, batch: Batch) -> list[Tensor]:
-        """The mean gate of each edge in each layer: `n_conv` tensors (E,); none without gates."""
+        """The gate of each edge in each layer, its mean over features: `n_conv` tensors (E,); none without gates."""
         edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
         found = []
         for convolution in self.convolutions:

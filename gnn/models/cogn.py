@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class CoGN(nn.Module):
-    """Embedding, `n_conv` blocks, mean over atoms, `n_h` hidden layers, one number a crystal."""
+    """Atom embedding, `n_conv` message-passing blocks, mean over atoms, `n_h` SiLU layers, one number a crystal."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class CoGN(nn.Module):
         self.out = nn.Linear(hidden, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) standardised targets, or logits."""
+        """(B,) standardised targets; logits for a classification."""
         edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)

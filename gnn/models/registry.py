@@ -1,4 +1,4 @@
-"""From a name in the configuration to a model."""
+"""Builds the model that a configuration names: one of MODELS, or a class of another package."""
 
 import importlib
 
@@ -12,9 +12,10 @@ from storage.errors import InputError
 
 
 class ExternalModel(nn.Module):
-    """A model of PyTorch Geometric's kind, called with (z, edge_index, edge_attr, batch).
+    """A model of PyTorch Geometric's kind, called with (z, edge_index, edge_attr, batch), which returns (B,) or (B, 1).
 
-    `edge_index` (2, E) source and target, `edge_attr` (E, K) the Gaussian expansion, `batch` (N,) the crystal.
+    `z` (N,) atomic numbers, `edge_index` (2, E) source and target, `edge_attr` (E, K) the Gaussian expansion of the
+    distances, `batch` (N,) the crystal of each atom.
     """
 
     def __init__(self, config: ModelConfig, model: nn.Module) -> None:
@@ -23,7 +24,7 @@ class ExternalModel(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,)."""
+        """(B,) standardised targets; logits for a classification."""
         value: Tensor = self.model(batch.z, batch.edge_index, self.basis(batch.edge_distance), batch.batch)
         return value.reshape(len(batch))
 

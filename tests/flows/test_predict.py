@@ -92,6 +92,7 @@ def test_structures_unlike_the_training_structures_are_warned_of_in_the_table_an
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("2 are unlike")]
     assert line.endswith("elements never seen 1 (W), number of atoms 1")
     assert done.stderr.splitlines()[-1].startswith("3 predicted, 1 refused")
+    assert "progress" not in done.stderr
 
 
 def test_where_everything_is_refused_there_is_a_table_all_the_same(cgcnn, model, tmp_path):

@@ -19,8 +19,8 @@ from crystals.crystal import Crystal
 from crystals.graphs import graphs_of
 from crystals.sources.batches import Row, batches_of
 from crystals.sources.files import form_of, rows_of
-from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_cif, from_pymatgen, one_line
-from crystals.sources.table import row_of
+from crystals.sources.reading import Unreadable, from_cif, from_pymatgen, one_line, parsing
+from crystals.sources.table import STRUCTURAL, row_of
 from crystals.table import crystals_of
 from storage import schemas
 from storage.errors import InputError
@@ -89,10 +89,10 @@ def _physical_fault(crystal: Crystal | None) -> str | None:
 def _rows(files: list[Path]) -> Iterator[Row]:
     for path in files:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and _is_structure(p))
+            inside = sorted(p for p in path.iterdir() if _is_structure(p))
             if not inside:
                 yield Row(str(path), {}, lambda: _refuse("the folder has no CIF or POSCAR file"))
-            yield from map(_file, inside)
+            yield from map(_file_inside, inside)
         elif form_of(path):
             yield from _table(path)
         else:
@@ -100,16 +100,26 @@ def _rows(files: list[Path]) -> Iterator[Row]:
 
 
 def _table(path: Path) -> Iterator[Row]:
+    number = 0
+    message = "has no rows"
     try:
-        yield from itertools.starmap(row_of, enumerate(rows_of(path), start=1))
+        for number, values in enumerate(rows_of(path, STRUCTURAL), start=1):
+            yield row_of(number, values)
     except InputError as error:
-        message = str(error)
+        number, message = 0, str(error)
+    if not number:
         yield Row(str(path), {}, lambda: _refuse(message))
 
 
 def _is_structure(path: Path) -> bool:
     name = path.name.lower().removesuffix(".gz")
     return name.endswith((".cif", ".vasp", ".poscar")) or name.startswith(("poscar", "contcar"))
+
+
+def _file_inside(path: Path) -> Row:
+    if path.is_file():
+        return _file(path)
+    return Row(str(path), {}, lambda: _refuse("is no file"))  # a folder, a link that leads nowhere, a pipe
 
 
 def _file(path: Path) -> Row:
@@ -124,14 +134,11 @@ def _read(path: Path) -> Crystal:
         raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
     if path.name.lower().removesuffix(".gz").endswith(".cif"):
         return from_cif(text)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
-            warnings.simplefilter("error", BadPoscarWarning)
-            return from_pymatgen(Structure.from_str(text, fmt="poscar"))
-    except PARSER_ERRORS as error:
-        raise Unreadable("unreadable", f"is neither CIF (.cif) nor POSCAR: {one_line(error)}") from None
+    with parsing("is neither CIF (.cif) nor POSCAR"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
+        warnings.simplefilter("error", BadPoscarWarning)
+        return from_pymatgen(Structure.from_str(text, fmt="poscar"))
 
 
 def _refuse(message: str) -> Crystal:

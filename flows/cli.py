@@ -4,6 +4,7 @@ Prefect is imported by `retrain` alone: the other commands answer without it.
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail("stopped; what was finished is kept, the same command goes on from there", 130)
     except BrokenPipeError:  # `cgcnn show | head` has read enough
         sys.stderr.close()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        fail(f"{error.filename}: {error.strerror}", INPUT_IS_WRONG)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -13,6 +13,8 @@ from crystals.config import ChecksConfig
 from crystals.crystal import Crystal
 from crystals.neighbors import shortest_distance
 
+LARGEST = 1e6  # Å, or cells: no crystal has such numbers, and their products overflow or lose the places that matter
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -34,6 +36,8 @@ def lattice(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
     vectors = candidate.crystal.lattice
     if not np.isfinite(vectors).all():
         return "the lattice has a number that is not finite"
+    if np.abs(vectors).max() > LARGEST:
+        return f"a lattice vector has a component of {np.abs(vectors).max():.3g} Å"
     lengths = np.linalg.norm(vectors, axis=1)
     if lengths.min() < 0.1:
         return f"a lattice vector is {lengths.min():.3g} Å long"
@@ -42,9 +46,11 @@ def lattice(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
 
 
 def coordinates(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
-    """Every coordinate is a finite number."""
-    finite = np.isfinite(candidate.crystal.frac_coords).all()
-    return None if finite else "an atom has a coordinate that is not finite"
+    """Every coordinate is a finite number, and not so large that its place in the cell is lost to rounding."""
+    largest = np.abs(candidate.crystal.frac_coords).max()
+    if not np.isfinite(largest):
+        return "an atom has a coordinate that is not finite"
+    return f"an atom has the fractional coordinate {largest:.3g}" if largest > LARGEST else None
 
 
 def volume(candidate: Candidate, bounds: ChecksConfig) -> str | None:

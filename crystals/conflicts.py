@@ -35,7 +35,8 @@ class Seen:
 
 def contradictions(seen: dict[str, Seen], accepted: pa.Table) -> pa.Table:
     """The conflicts table: pairs of one structure whose labels differ by more than 5 % of the labels' spread."""
-    limit = CONTRADICTS * float(np.std([one.value for one in seen.values()])) if seen else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # squares of values beyond 1e154: then nothing contradicts
+        limit = CONTRADICTS * float(np.std([one.value for one in seen.values()])) if seen else 0.0
 
     def print_of(position: int) -> Floats:
         (crystal,) = crystals_of(accepted.slice(position, 1).combine_chunks().to_batches()[0])

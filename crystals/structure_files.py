@@ -39,8 +39,9 @@ from crystals.sources.reading import (
     from_cif,
     from_pymatgen,
     one_line,
+    parsing,
 )
-from crystals.sources.table import row_of
+from crystals.sources.table import STRUCTURAL, row_of
 from storage.errors import InputError
 from storage.schemas import MATERIAL_ID
 
@@ -73,11 +74,14 @@ def rows_in(path: Path) -> Iterator[Row]:
     is a row that says why, and never an exception.
     """
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.is_file() and is_structure_name(p.name))
+        inside = sorted(p for p in path.iterdir() if is_structure_name(p.name))
         if not inside:
             yield _refused(path, f"the folder has no file that is read in folders: {', '.join(IN_FOLDERS)}, POSCAR*, …")
         for file in inside:
-            yield from rows_in(file)
+            if file.is_file():
+                yield from rows_in(file)
+            else:
+                yield _refused(file, "is no file")  # a folder, a link that leads nowhere, a pipe
     elif form_of(path) == ".json":
         yield from _json(path)
     elif form_of(path):
@@ -101,7 +105,7 @@ def count_in(files: Sequence[Path]) -> int:
 
 def _count(path: Path) -> int:
     if path.is_dir():
-        inside = [p for p in path.iterdir() if p.is_file() and is_structure_name(p.name)]
+        inside = [p for p in path.iterdir() if is_structure_name(p.name)]
         return count_in(inside) if inside else 1
     if path.suffix.lower() == ".parquet":
         try:
@@ -187,14 +191,14 @@ def _cif(path: Path) -> Iterator[Read]:
 def _poscar(path: Path) -> Crystal:
     text = _text(path)
     try:
-        with warnings.catch_warnings():
+        with parsing("is no POSCAR"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
             warnings.simplefilter("error", BadPoscarWarning)
             return from_pymatgen(Structure.from_str(text, fmt="poscar"))
-    except PARSER_ERRORS as error:
-        if _is_poscar_name(path):
-            raise Unreadable("unreadable", f"is no POSCAR: {one_line(error)}") from None
+    except Unreadable as fault:
+        if _is_poscar_name(path) or fault.rule != "unreadable":
+            raise
         raise Unreadable("unreadable", _not_read()) from None
 
 
@@ -251,11 +255,14 @@ def _named_plainly(path: Path, kind: str) -> Iterator[Path]:
 
 
 def _table(path: Path) -> Iterator[Row]:
+    number, message = 0, "has no rows"
     try:
-        for number, values in enumerate(rows_of(path), start=1):
+        for number, values in enumerate(rows_of(path, STRUCTURAL), start=1):
             yield row_of(number, values)
     except InputError as error:
-        yield _refused(path, str(error))
+        number, message = 0, str(error)
+    if not number:
+        yield _refused(path, message)
 
 
 def _json(path: Path) -> Iterator[Row]:
@@ -271,7 +278,7 @@ def _json(path: Path) -> Iterator[Row]:
 
 def _json_rows(path: Path) -> Iterator[Row]:
     try:
-        for number, values in enumerate(rows_of(path)):
+        for number, values in enumerate(rows_of(path, STRUCTURAL)):
             if isinstance(values.get("lattice"), dict) and "sites" in values:
                 name = values.get(MATERIAL_ID) or f"{path}#{number}"
                 yield Row(str(name), {}, partial(crystal_of, {"structure": values}))

@@ -21,6 +21,7 @@ from storage.program import Facts, Spec, main
 log = logging.getLogger(__name__)
 
 NOT_COMPUTED = "not_computed"
+HUGE = 1e17  # no property in any unit that people use; 1e20 and the like stand for a missing value in some tables
 
 
 class ValidateSpec(Spec):
@@ -36,6 +37,8 @@ def build(spec: ValidateSpec) -> Facts:
 
     Raises InputError with the counts by rule when more than `checks.max_rejected` of the rows are rejected. Where a
     property is known of a part of the materials only, those without it are no fault of the source: they do not count.
+    Raises InputError where all accepted rows have one value of the target: it can be neither learned nor split in two
+    classes by a threshold.
     """
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
@@ -51,7 +54,8 @@ def build(spec: ValidateSpec) -> Facts:
     rejected = validator.rejected
     schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
     by_rule = dict(sorted(Counter(rule for _, rule, _ in rejected).items()))
-    _stop_if_too_many(rows, by_rule, spec.checks.max_rejected)
+    _stop_if_too_many(rows, rejected, spec.checks.max_rejected)
+    _check_values(spec.target, [one.value for one in validator.seen.values()])
     with pa.memory_map(str(accepted_file)) as mapped:
         accepted = pa.ipc.open_file(mapped).read_all()
         shards = _write_shards(accepted, shard_count(rows), spec.output)
@@ -113,15 +117,31 @@ def _write_shards(accepted: pa.Table, count: int, folder: Path) -> int:
     return len(members)
 
 
-def _stop_if_too_many(rows: int, by_rule: dict[str, int], allowed: float) -> None:
-    without = by_rule.get(NOT_COMPUTED, 0)
-    rejected, offered = sum(by_rule.values()) - without, rows - without
+def _stop_if_too_many(rows: int, rejected: list[tuple[str, str, str]], allowed: float) -> None:
+    by_rule = Counter(rule for _, rule, _ in rejected)
+    faults = [(name, rule, message) for name, rule, message in rejected if rule != NOT_COMPUTED]
+    offered = rows - by_rule[NOT_COMPUTED]
     if not offered:
         raise InputError(f"none of {rows:,} rows has a value of the target")
-    if rejected > allowed * offered or rejected == offered:
+    if len(faults) > allowed * offered or len(faults) == offered:
+        often = Counter(rule for _, rule, _ in faults).most_common(1)[0][0]
+        name, message = next((name, message) for name, rule, message in faults if rule == often)
         raise InputError(
-            f"{rejected:,} of {offered:,} rows were rejected, more than checks.max_rejected={allowed:g} allows: "
-            + _counted(by_rule)
+            f"{len(faults):,} of {offered:,} rows were rejected, more than checks.max_rejected={allowed:g} allows: "
+            f"{_counted(dict(sorted(by_rule.items())))}; the first by {often} is {name[:100]}: {message[:200]}"
+        )
+
+
+def _check_values(target: str, values: list[float]) -> None:
+    if len(values) > 1 and min(values) == max(values):
+        raise InputError(
+            f"target {target}: all {len(values):,} accepted rows have the value {values[0]:g}; nothing to learn"
+        )
+    huge = [value for value in values if abs(value) >= HUGE]
+    if huge:
+        log.warning(
+            "target %s: %s of %s values are %g or beyond, the largest %.3g; is that a missing value? then leave it out",
+            *(target, f"{len(huge):,}", f"{len(values):,}", HUGE, max(huge, key=abs)),
         )
 
 

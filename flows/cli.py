@@ -4,6 +4,7 @@ Prefect is imported by `retrain` alone: the other commands answer without it.
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:  # `cgcnn show | head` has read enough
         sys.stderr.close()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        fail(f"{error.filename}: {error.strerror}", INPUT_IS_WRONG)
 
 
 def _message(error: Exception) -> str:

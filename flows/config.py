@@ -16,6 +16,8 @@ from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
 PRESETS = Path(__file__).parent / "presets"
+# What the YAML parser raises: its own errors, and Python's on a value that no object can hold (the 30th of February).
+NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
 StorePlace = Annotated[
@@ -106,7 +108,7 @@ def preset_or_file(name: str) -> dict[str, Any]:
         raise InputError(f"--config {name}: no such file, and no preset of that name; presets are {presets}")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise InputError(f"--config {name}: not YAML: {error}") from None
     if settings is not None and not isinstance(settings, dict):
         raise InputError(f"--config {name}: expected keys and values at the top, got {type(settings).__name__}")
@@ -120,7 +122,7 @@ def assignment(text: str) -> dict[str, Any]:
         raise InputError(f"--set {text}: expected KEY=VALUE, as in train.epochs=50")
     try:
         nested = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except NOT_YAML:
         raise InputError(f"--set {text}: {value!r} is not a YAML value") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

@@ -16,7 +16,7 @@ from gnn.checkpoint import load_model
 from gnn.elements import symbol_of
 from gnn.loop import EVALUATED, predict
 from gnn.models.registry import ExternalModel
-from gnn.train import chosen_device
+from gnn.train import select_device
 from storage.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -24,12 +24,12 @@ Floats = NDArray[np.float64]
 
 @contextmanager
 def _computing_on(wanted: str) -> Iterator[torch.device]:
-    """The device, with the settings that `chosen_device` makes; what the process had before is restored."""
+    """The device, with the settings that `select_device` makes; what the process had before is restored."""
     flushed = bool((torch.tensor(1e-42) * 1 == 0).item())
     deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        yield chosen_device(wanted)
+        yield select_device(wanted)
     finally:
         torch.set_flush_denormal(flushed)
         torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from crystals.crystal import Crystal
 from crystals.materials_project.targets import TARGETS
 from crystals.sources.batches import Row
-from crystals.sources.reading import Unreadable, from_pymatgen
+from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_pymatgen, one_line, parsing
 from storage import schemas
 
 NON_COMMERCIAL = "BY-NC"
@@ -40,21 +41,29 @@ def unwanted(document: dict[str, Any], *, non_commercial: bool) -> str | None:
     """Why a document must not come in, whatever the server's filters let through: `deprecated` or `licence`."""
     if document.get("deprecated") is True:
         return "deprecated"
-    license_of = (document.get("builder_meta") or {}).get("license")
+    meta = document.get("builder_meta")
+    license_of = meta.get("license") if isinstance(meta, dict) else None
     return "licence" if license_of == NON_COMMERCIAL and not non_commercial else None
+
+
+def elements_of(document: dict[str, Any]) -> set[str]:
+    """The symbols of the elements in a document; none where it does not list them."""
+    listed = document.get("elements")
+    return set(map(str, listed)) if isinstance(listed, list) else set()
 
 
 def row_of(document: dict[str, Any], functional: str | None) -> Row:
     """The row of a raw document. One that the client's model refuses becomes a row with the fault in it."""
     known: dict[str, Any] = {**stamp_and_labels(document), schemas.FUNCTIONAL: functional}
+    name = document["material_id"]
     try:
         asked: Any = asked_model().model_validate(document)
-    except ValidationError as error:
-        refused = Unreadable("unreadable", _first_fault(error))
-        return Row(str(document["material_id"]), known, lambda: _refuse(refused))
-    known |= {name: target.value_in(asked) for name, target in TARGETS.items()}
-    known["spacegroup_number"] = asked.symmetry.number if asked.symmetry else None
-    return Row(str(document["material_id"]), known, lambda: _crystal_of(asked))
+        values = {name: target.value_in(asked) for name, target in TARGETS.items()}
+    except PARSER_ERRORS as error:
+        refused = Unreadable("unreadable", f"not as emmet's SummaryDoc has it: {_first_fault(error)}"[:200])
+        return Row(name, known, lambda: _refuse(refused))
+    group = asked.symmetry.number if asked.symmetry else None
+    return Row(name, {**known, **values, "spacegroup_number": group}, lambda: _crystal_of(asked))
 
 
 def stamp_and_labels(document: dict[str, Any]) -> dict[str, Any]:
@@ -62,27 +71,34 @@ def stamp_and_labels(document: dict[str, Any]) -> dict[str, Any]:
     stamp = document.get("last_updated")
     text = stamp if stamp is None or isinstance(stamp, str) else json.dumps(stamp, sort_keys=True)
     labels = {name: document.get(name) for name in LABELS}
-    numbers = {name: float(v) if isinstance(v, int | float) else None for name, v in labels.items()}
-    return {schemas.LAST_UPDATED: text, **numbers}
+    return {schemas.LAST_UPDATED: text, **{name: _finite(value) for name, value in labels.items()}}
+
+
+def _finite(value: Any) -> float | None:
+    # Not NaN: it would be another one at each release. Nor an integer that no float can hold.
+    return float(value) if isinstance(value, int | float) and abs(value) <= sys.float_info.max else None
 
 
 def rows_of(documents: Iterable[dict[str, Any]], functionals: dict[str, str]) -> list[Row]:
     """Rows sorted by material_id."""
-    rows = [row_of(document, functionals.get(str(document["material_id"]))) for document in documents]
+    rows = [row_of(document, functionals.get(document["material_id"])) for document in documents]
     return sorted(rows, key=lambda row: row.material_id)
 
 
 def _crystal_of(asked: Any) -> Crystal:
     if asked.structure is None:
         raise Unreadable("unreadable", "has no structure")
-    return from_pymatgen(asked.structure)
+    with parsing("structure"):
+        return from_pymatgen(asked.structure)
 
 
 def _refuse(reason: Unreadable) -> Crystal:
     raise reason
 
 
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_context=False)[0]
+def _first_fault(error: Exception) -> str:
+    if not isinstance(error, ValidationError):  # emmet's own adapters raise what they meet: KeyError, TypeError, …
+        return f"{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ')}"
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in fault["loc"][:3])
-    return f"not as emmet's SummaryDoc has it: {where}: {fault['msg']}"[:200]
+    return f"{where}: {fault['msg']}"

@@ -19,7 +19,7 @@ from mp_api.client.core.settings import DEFAULT_THERMOTYPE
 from crystals.config import MaterialsProjectQuery
 from crystals.materials_project.client import RetryPolicy, Service, chunked, key_from_environment
 from crystals.materials_project.documents import FIELDS, rows_of, unwanted
-from crystals.materials_project.listing import IDS_A_REQUEST, PAGE, Changes, listing
+from crystals.materials_project.listing import IDS_A_REQUEST, LEFT_OUT, PAGE, Changes, listing
 from crystals.materials_project.targets import TARGETS
 from crystals.sources.batches import batches_of
 from crystals.sources.materials_project import MaterialsProject, ids_of
@@ -48,7 +48,14 @@ def build(spec: DatabaseSpec) -> Facts:
     began = time.perf_counter()
     service = Service(key_from_environment(), spec.retry)
     _same_version(spec.version, service.version)
-    changes = Changes(_listed(service, spec), spec.before, same_query=spec.query == spec.before_query)
+    listed = _listed(service, spec)
+    fitting = listed.filter(pc.is_null(listed[LEFT_OUT])).drop_columns([LEFT_OUT])
+    if len(fitting) < len(listed):
+        log.info(
+            "Materials Project %s: %s documents fit, but are deprecated or non-commercial; they are left out",
+            *(spec.version, f"{len(listed) - len(fitting):,}"),
+        )
+    changes = Changes(fitting, spec.before, same_query=spec.query == spec.before_query)
     counts = {name: getattr(changes, name) for name in ("new", "changed", "removed", "unreadable")}
     counts |= {"unchanged": len(changes.unchanged), "fetched": len(changes.to_fetch)}
     message = "{new:,} new, {changed:,} changed, {removed:,} removed, {unchanged:,} unchanged; {fetched:,} to fetch"
@@ -68,7 +75,7 @@ def build(spec: DatabaseSpec) -> Facts:
         "rows": rows,
         "unreadable": unreadable,
         **{name: count for name, count in counts.items() if name != "unreadable"},
-        "left_out": len(changes.names) - rows,
+        "left_out": len(listed) - rows,
         "seconds": time.perf_counter() - began,
     }
 
@@ -80,7 +87,7 @@ def _same_version(expected: str, found: str) -> None:
 
 def _listed(service: Service, spec: DatabaseSpec) -> pa.Table:
     """The listing, asked for once: a next attempt finds it in the scratch folder."""
-    path = spec.scratch / "listing.parquet"
+    path = spec.scratch / "listed.parquet"
     if not path.exists():
         log.info("Materials Project %s: asking which materials fit", spec.version)
         _write(listing(service, spec.query, ids_of(spec.query)), path)
@@ -137,10 +144,11 @@ class Chunks:
             fields=FIELDS,
             chunk_size=PAGE,
         )
-        lost = set(ids) - {str(document["material_id"]) for document in found}
+        by_id = {document.get("material_id"): document for document in found if isinstance(document, dict)}
+        lost = set(ids) - set(by_id)
         if lost:
             raise WorldError(f"Materials Project: {len(lost)} of {len(ids)} documents did not come: {min(lost)}, …")
-        return found, self._functionals(ids)
+        return [by_id[name] for name in ids], self._functionals(ids)
 
     def _functionals(self, ids: list[str]) -> dict[str, str]:
         if not self._functional_known:
@@ -157,7 +165,7 @@ class Chunks:
             log.warning("the functional of the energies is not known: %s", refused)
             self._functional_known = False
             return {}
-        return {str(d["material_id"]): str(d["energy_type"]) for d in found if d.get("energy_type")}
+        return {str(d.get("material_id")): str(d["energy_type"]) for d in found if d.get("energy_type")}
 
 
 def _merge(spec: DatabaseSpec, changes: Changes, chunks: list[Path]) -> tuple[int, int]:

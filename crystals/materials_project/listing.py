@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from crystals.config import MaterialsProjectQuery
 from crystals.materials_project.client import Service, chunked
-from crystals.materials_project.documents import LABELS, stamp_and_labels, unwanted
+from crystals.materials_project.documents import LABELS, elements_of, stamp_and_labels, unwanted
 from storage import schemas
 from storage.errors import InputError, WorldError
 
@@ -22,6 +22,7 @@ PAGE = 1000  # the most documents that the service gives at a time
 IDS_A_REQUEST = 500  # 6.5 kB of address
 EXCLUDED_AT_MOST = 60  # characters of exclude_elements that the service takes (materialsproject/api, issue 1103)
 
+LEFT_OUT = "left_out"
 SCHEMA = pa.schema(
     [
         pa.field(schemas.MATERIAL_ID, pa.string(), nullable=False),
@@ -32,37 +33,45 @@ SCHEMA = pa.schema(
 
 
 def listing(service: Service, query: MaterialsProjectQuery, ids: list[str] | None) -> pa.Table:
-    """SCHEMA's columns of every material that fits, sorted by material_id. Raises InputError where none does."""
+    """SCHEMA's columns of every material that fits, sorted by material_id. Raises InputError where none does.
+
+    A last column, LEFT_OUT, says why a material must not come although the service's filters let it through
+    (`deprecated` or `licence`); null for those that come. So nobody fetches its document, at this release or the next.
+    """
     summary = service.client.materials.summary
     excluded = set(query.exclude_elements or ())
     here = len(",".join(sorted(excluded))) > EXCLUDED_AT_MOST  # then it is not asked for: it is filtered here
-    fields = [*SCHEMA.names, "deprecated", *(["elements"] if here else [])]
+    fields = [*SCHEMA.names, "deprecated", "builder_meta", *(["elements"] if here else [])]
     filters = filters_of(query)
     if here:
         del filters["exclude_elements"]
         log.info("exclude_elements is longer than the service takes, and is applied to what it answers")
     found: dict[str, tuple[Any, ...]] = {}  # name → the other columns
+    left_out: dict[str, tuple[Any, ...]] = {}
     for arguments in _questions(query, filters, ids):
         if query.limit is not None and not here:
             chunk = min(PAGE, query.limit)
             arguments |= {"chunk_size": chunk, "num_chunks": math.ceil(query.limit / chunk)}
         for document in service.search(summary, fields=fields, **{"chunk_size": PAGE, **arguments}):
-            if unwanted(document, non_commercial=True) or excluded & set(map(str, document.get("elements") or ())):
+            if excluded & elements_of(document):
                 continue
             name = document.get("material_id")
-            if not isinstance(name, str) or name in found:
+            if not isinstance(name, str) or name in found or name in left_out:
                 raise WorldError(f"Materials Project: a document came twice, or without an id: material_id {name}")
-            found[name] = tuple(stamp_and_labels(document).values())
+            reason = unwanted(document, non_commercial=query.include_gnome)
+            (found if reason is None else left_out)[name] = (*stamp_and_labels(document).values(), reason)
         if query.limit is not None and len(found) >= query.limit:
             break
     if not found:
-        raise InputError("source materials-project: no material fits the query")
+        held = f"; {len(left_out):,} that do are deprecated or non-commercial" if left_out else ""
+        raise InputError(f"source materials-project: no material fits the query{held}")
     if ids is not None:
         _tell_missing(ids, found)
-    names = list(found)[: query.limit]
-    others = zip(*(found[name] for name in names), strict=True)
-    columns = [pa.array(c, f.type) for c, f in zip([names, *others], SCHEMA, strict=True)]
-    return pa.table(columns, schema=SCHEMA).sort_by(schemas.MATERIAL_ID)
+    rows = [(name, *found[name]) for name in list(found)[: query.limit]]
+    rows += [(name, *others) for name, others in left_out.items()]
+    schema = SCHEMA.append(pa.field(LEFT_OUT, pa.string()))
+    columns = [pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), schema, strict=True)]
+    return pa.table(columns, schema=schema).sort_by(schemas.MATERIAL_ID)
 
 
 def filters_of(query: MaterialsProjectQuery) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Rows of a table file as dictionaries, whatever its format; and the errors of five parsers as one."""
 
 import csv
+import errno
 import gzip
 import itertools
 import json
@@ -8,7 +9,8 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -17,15 +19,19 @@ import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crystals.sources.json_depth import DepthLimited
 from storage.errors import InputError
 
 FORMATS = (".parquet", ".csv", ".json", ".jsonl")
 BROKEN_LINE = "\0broken line"  # the key under which a line of a .jsonl that is no JSON object passes its reason
 
+# What the parsers raise on a file that is none of theirs; pyarrow and json also raise plain ValueError, on a value
+# that Python has no object for.
 FORMAT_ERRORS = (
-    *(pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, OverflowError),
-    *(csv.Error, ijson.JSONError, json.JSONDecodeError),
+    *(pa.ArrowException, OSError, EOFError, zlib.error, ValueError, OverflowError, RecursionError),
+    *(csv.Error, ijson.JSONError),
 )
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def form_of(path: Path) -> str:
@@ -39,17 +45,25 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FORMAT_ERRORS as error:
-        if getattr(error, "errno", None) is not None:
+        number = getattr(error, "errno", None)
+        if number in DISK_ERRORS:
             raise  # the disk's, not the file's fault
+        if number is not None:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None  # type: ignore[union-attr]
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"{path}: is not what its name says, {form_of(path)[1:]}: {reason}") from None
 
 
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Every row of the file, a batch in memory at a time."""
-    readers = {".parquet": _parquet, ".csv": _csv, ".json": _json, ".jsonl": _jsonl}
+def rows_of(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Every row of the file, a batch in memory at a time.
+
+    Of a Parquet file only `columns` are read; rows of the other formats have what their file has.
+    """
     with _translated(path):
-        yield from readers[form_of(path)](path)
+        if form_of(path) == ".parquet":
+            yield from _parquet(path, columns)
+        else:
+            yield from READERS[form_of(path)](path)
 
 
 def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
@@ -57,11 +71,14 @@ def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
     if form_of(path) == ".parquet":
         with _translated(path), _parquet_file(path) as file:
             schema = pq.read_schema(file)
+        _check_unique(path, schema.names)
         kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
         return schema.names, [f.name for f in schema if any(is_kind(f.type) for is_kind in kinds)]
-    rows = rows_of(path)
+    rows = rows_of(path, ())
     first = list(itertools.islice(rows, 200))
     names = list(dict.fromkeys(name for row in first for name in row if name != BROKEN_LINE))
+    if first and not names:
+        raise InputError(f"{path}: no row can be read: {first[0].get(BROKEN_LINE, 'the first has no columns')}")
     values = {name: [row[name] for row in first if not _is_blank(row.get(name))] for name in names}
     blank = {name for name in names if not values[name]}
     for row in itertools.islice(rows, 20_000 if blank else 0):
@@ -77,17 +94,26 @@ def _is_blank(value: Any) -> bool:
     return value is None or value == ""
 
 
+def _check_unique(path: Path, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: two columns have the same name: {shortened(map(repr, twice))}")
+
+
+def shortened(names: Iterable[str]) -> str:
+    """The first twelve names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:12]) + (f" and {len(listed) - 12:,} more" if len(listed) > 12 else "")
+
+
 def _is_numeric(values: list[Any]) -> bool:
-    try:
-        return 2 * sum(map(_is_number, values)) > len(values)
-    except OverflowError:
-        return False
+    return 2 * sum(map(_is_number, values)) > len(values)
 
 
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -103,9 +129,11 @@ def _parquet_file(path: Path) -> Iterator[Any]:
         yield plain.name
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
     with _parquet_file(path) as file, pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(1024):
+        _check_unique(path, table.schema_arrow.names)
+        wanted = [name for name in table.schema_arrow.names if name in columns]
+        for batch in table.iter_batches(1024, columns=wanted or None):
             yield from batch.to_pylist()
 
 
@@ -120,8 +148,9 @@ def _csv(path: Path) -> Iterator[dict[str, Any]]:
     with _open(path, "rt") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
-        if len(set(names)) < len(names):
-            raise InputError(f"{path}: two columns have the same name: {', '.join(names)}")
+        if any("\0" in name for name in names):
+            raise InputError(f"{path}: is not UTF-8: its first line has NUL bytes, as UTF-16 has")
+        _check_unique(path, names)
         for row in reader:
             cut = row.pop(None, None)
             problem = f"line {reader.line_num} has {len(names) + len(cut or ())} cells, the header {len(names)}"
@@ -152,6 +181,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
     names = [str(name) for name in _items(path, "columns.item")]
     if not names:
         raise InputError(f'{path}: expected a list of objects, or Matbench\'s {{"index", "columns", "data"}}')
+    _check_unique(path, names)
     index = _items(path, "index.item")
     for cells in _items(path, "data.item"):
         name = {"material_id": str(next(index, "")) or None}
@@ -163,7 +193,7 @@ def _items(path: Path, prefix: str) -> Iterator[Any]:
     done = 0
     with _open(path, "rb") as file:
         try:
-            for item in ijson.items(file, prefix, use_float=True):
+            for item in ijson.items(DepthLimited(file), prefix, use_float=True):
                 yield item
                 done += 1
         except ijson.JSONError:
@@ -171,5 +201,8 @@ def _items(path: Path, prefix: str) -> Iterator[Any]:
             file.seek(0)
             found = json.load(file)
             for key in prefix.split(".")[:-1]:
-                found = found[key]
-            yield from itertools.islice(found, done, None)
+                found = found.get(key) if isinstance(found, dict) else None
+            yield from itertools.islice(found if isinstance(found, list) else [], done, None)
+
+
+READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}

@@ -4,6 +4,8 @@ import csv
 import functools
 import itertools
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,21 @@ from storage.errors import InputError
 log = logging.getLogger(__name__)
 
 TABLE = "id_prop.csv"
+LEADS_OUT = "is a link that leads out of the folder; put a copy in its place (cp -rL copies a folder so)"
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _fault(path: Path, folder: Path) -> str | None:
+    """Why a file of the folder is not read; None where it is."""
+    # The folder may come from somebody else: its links must not choose which of the reader's own files are read.
+    if path.is_symlink() and path.exists() and not _is_within(path, folder):
+        return f"{path.name} {LEADS_OUT}"
+    if not path.is_file():
+        return f"{path.name} is no file" + (", but a link that leads nowhere" if path.is_symlink() else "")
+    return None if os.access(path, os.R_OK) else f"{path.name} cannot be read: permission denied"
 
 
 class Folder:
@@ -28,6 +45,8 @@ class Folder:
         self.title = path.resolve().name
         if not (path / TABLE).is_file():
             raise InputError(f"source {path}: a folder needs an {TABLE} with lines id,value")
+        if not _is_within(path / TABLE, path):
+            raise InputError(f"source {path}: {TABLE} {LEADS_OUT}")
 
     def targets(self) -> list[str]:
         """One, called `target`: the file has no header."""
@@ -38,15 +57,20 @@ class Folder:
         return []
 
     def contents(self) -> str:
-        """A digest of the table and of every CIF."""
-        files = [self._path / TABLE, *sorted(self._path.glob("*.cif"))]
-        return digest_of({file.name: digest_of_file(file) for file in files})
+        """A digest of the table and of every CIF, whether it can be read or not."""
+        found = {name: _fault(path, self._path) or digest_of_file(path) for name, path in self._files().items()}
+        return digest_of({TABLE: digest_of_file(self._path / TABLE), **found})
+
+    def _files(self) -> dict[str, Path]:
+        return {path.name: path for path in sorted(self._path.glob("*.cif"))}
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        with (self._path / TABLE).open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        path = self._path / TABLE
+        csv.field_size_limit(sys.maxsize)  # a quote that never ends makes one long cell, which is its row's fault
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             for number, cells in enumerate(csv.reader(file), start=1):
                 if len(cells) > 2:
-                    raise InputError(f"{self._path / TABLE}: line {number} has {len(cells)} cells, expected id,value")
+                    raise InputError(f"{path}: line {number} has {len(cells)} cells, expected id,value")
                 if any(cell.strip() for cell in cells):
                     yield cells[0].strip(), cells[1].strip() if len(cells) == 2 else ""
 
@@ -55,12 +79,15 @@ class Folder:
         from crystals.sources.batches import Row, batches_of  # loads pymatgen
         from crystals.sources.reading import Unreadable, from_cif
 
+        files = self._files()
+
         def read(material_id: str) -> Any:
-            if Path(material_id).name != material_id or len(material_id) > 200 or "\0" in material_id:
-                raise Unreadable("unreadable", "the id is no name of a file in the folder")
-            path = self._path / f"{material_id}.cif"
-            if not path.is_file():
-                raise Unreadable("unreadable", f"there is no {path.name}")
+            path = files.get(f"{material_id}.cif")
+            if path is None:
+                raise Unreadable("unreadable", f"there is no {material_id[:100]}.cif in the folder")
+            fault = _fault(path, self._path)
+            if fault:
+                raise Unreadable("unreadable", fault)
             return from_cif(path.read_text(encoding="utf-8", errors="replace"))
 
         if (self._path / "atom_init.json").exists():

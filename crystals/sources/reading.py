@@ -5,23 +5,25 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
-from pymatgen.core import Composition, Element, Structure
+from pymatgen.core import Composition, DummySpecies, Element, Structure
 from pymatgen.core.structure import StructureError
 from pymatgen.io.cif import CifParser
 from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.crystal import Crystal
 
-# What pymatgen's parsers are known to raise on text that is no structure.
+# What pymatgen's parsers, and emmet's models on top of them, are known to raise on what is no structure. RuntimeError
+# stands for RecursionError too; ImportError comes from a `@module` in the data that is not installed.
 PARSER_ERRORS = (
     *(ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError),
-    *(StructureError, BadPoscarWarning),
+    *(ImportError, StructureError, BadPoscarWarning),
 )
 NUMBERS = {**NUMBER_OF_SYMBOL, "D": 1, "T": 1}
 CHARGE = re.compile(r"(?<=[A-Za-z])[0-9.]*[+-]$")  # Na+, O2-: an oxidation state
@@ -34,6 +36,15 @@ class Unreadable(Exception):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+@contextmanager
+def parsing(what: str) -> Iterator[None]:
+    """Around a call of a parser: what it raises becomes Unreadable, with a message that begins with `what`."""
+    try:
+        yield
+    except PARSER_ERRORS as error:
+        raise Unreadable("unreadable", f"{what}: {one_line(error)}") from None
 
 
 def crystal_of(row: Mapping[str, Any]) -> Crystal:
@@ -50,21 +61,26 @@ def crystal_of(row: Mapping[str, Any]) -> Crystal:
 
 def from_cif(text: str) -> Crystal:
     """The first structure of a CIF."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on rounded coordinates, which it mends; what it cannot mend it raises
-            (structure, *_) = CifParser.from_str(str(text)).parse_structures(primitive=False, on_error="raise")
+    with parsing("CIF"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on rounded coordinates, which it mends; what it cannot mend it raises
+        parser = CifParser.from_str(str(text))
+        (structure, *_) = parser.parse_structures(primitive=False, on_error="raise")
+        for block in parser.as_dict().values():
+            if any(occupancy.startswith("-") for occupancy in block.get("_atom_site_occupancy", ())):
+                raise ValueError("a site has a negative occupancy")  # pymatgen leaves such an atom out
         return from_pymatgen(structure)
-    except PARSER_ERRORS as error:
-        raise Unreadable("unreadable", f"CIF: {one_line(error)}") from None
 
 
 def from_pymatgen(structure: Structure) -> Crystal:
-    """The arrays of an ordered structure."""
+    """The arrays of an ordered structure. Raises Unreadable where a site is shared, or holds what is no element."""
     for position, site in enumerate(structure):
         if not site.is_ordered:
             raise Unreadable("ordered", f"site {position} is occupied by {site.species_string}")
-    numbers = [getattr(site.specie, "Z", 0) for site in structure]
+        if isinstance(site.specie, DummySpecies):  # its Z is a hash of its symbol
+            raise Unreadable("elements", f"site {position} holds {site.specie.symbol}, which is no element")
+    if not len(structure):
+        raise Unreadable("unreadable", "has no atoms")
+    numbers = [site.specie.Z for site in structure]
     return Crystal(structure.lattice.matrix, np.array(numbers, dtype=np.uint8), structure.frac_coords)
 
 
@@ -85,10 +101,11 @@ def from_atoms(atoms: Atoms) -> Crystal:
 
 
 def _from_dict(value: Any) -> Crystal:
-    try:
-        return from_pymatgen(Structure.from_dict(json.loads(value) if isinstance(value, str) else value))
-    except (*PARSER_ERRORS, RecursionError) as error:
-        raise Unreadable("unreadable", f"structure: {one_line(error)}") from None
+    with parsing("structure"):
+        found = json.loads(value) if isinstance(value, str | bytes) else value
+        # Lattice, species and positions alone: of a site's properties pymatgen imports the modules that they name.
+        sites = [{name: site[name] for name in ("species", "abc")} for site in found["sites"]]
+        return from_pymatgen(Structure.from_dict({"lattice": found["lattice"], "sites": sites}))
 
 
 def _from_arrays(row: Mapping[str, Any]) -> Crystal:
@@ -158,5 +175,6 @@ def _formula(counts: tuple[tuple[int, int], ...]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's text on one line of bearable length."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+    """An exception's text on one line of at most 200 characters; with its type where the text says too little."""
+    text = " ".join(str(error).split())
+    return (f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__)[:200]

@@ -1,5 +1,6 @@
 """The sources by name, and the one that a user means. Loads neither numpy nor pymatgen by itself."""
 
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from crystals.config import MaterialsProjectQuery
 from crystals.sources.alloys import Alloys
-from crystals.sources.files import FORMATS, form_of
+from crystals.sources.files import FORMATS, form_of, shortened
 from crystals.sources.folder import Folder
 from crystals.sources.materials_project import NAME as MATERIALS_PROJECT
 from crystals.sources.materials_project import MaterialsProject
@@ -56,13 +57,16 @@ def open_source(source: str) -> Source:
     if source in SOURCES:
         return SOURCES[source]()
     path = Path(source)
-    if path.is_dir():
-        return Folder(path)
     known = ", ".join([*SOURCES, MATERIALS_PROJECT, f"a table ({', '.join(FORMATS)}, each also .gz)"])
     known += ", or a folder with id_prop.csv"
-    if not path.exists():
-        raise InputError(f"source {source}: no such file or folder; allowed are {known}")
-    if not form_of(path):
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # the latter of a name with a NUL in it
+        raise InputError(f"source {source[:300]}: no such file or folder; allowed are {known}") from None
+    if stat.S_ISDIR(mode):
+        return Folder(path)
+    # A pipe could be read once only, and a source is read several times.
+    if not form_of(path) or not stat.S_ISREG(mode):
         raise InputError(f"source {source}: unknown kind of file; allowed are {known}")
     return Table(path)
 
@@ -95,7 +99,7 @@ def _chosen(source: str, target: str | None, targets: list[str]) -> str:
     if not targets:
         raise InputError(f"source {source}: has no column of numbers that could be a target")
     if target is None and len(targets) > 1:
-        raise InputError(f"source {source}: say which --target to learn; it has {', '.join(targets)}")
+        raise InputError(f"source {source}: say which --target to learn; it has {shortened(targets)}")
     if target is not None and target not in targets:
-        raise InputError(f"source {source}: no target {target!r}; it has {', '.join(targets)}")
+        raise InputError(f"source {source}: no target {target!r}; it has {shortened(targets)}")
     return target or targets[0]

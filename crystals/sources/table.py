@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of
+from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of, shortened
 from storage.artefact import digest_of_file
 from storage.errors import InputError
 from storage.schemas import MATERIAL_ID, RESERVED, split_columns
@@ -45,9 +45,7 @@ class Table:
         if not names:
             raise InputError(f"{self._path}: has no rows")
         if not {"structure", "cif", "lattice"} & set(names):
-            raise InputError(
-                f"{self._path}: no structure, cif or lattice column; it has {', '.join(names[:12]) or 'none'}"
-            )
+            raise InputError(f"{self._path}: no structure, cif or lattice column; it has {shortened(names)}")
         return names, numeric
 
     def targets(self) -> list[str]:
@@ -68,7 +66,8 @@ class Table:
 
         if MATERIAL_ID not in self._columns[0]:
             log.info("%s: no material_id column; rows are named by their number", self.title)
-        return batches_of(itertools.starmap(row_of, enumerate(rows_of(self._path), start=1)), schema)
+        rows = rows_of(self._path, {*STRUCTURAL, *self.targets(), *self.splits()})
+        return batches_of(itertools.starmap(row_of, enumerate(rows, start=1)), schema)
 
 
 def row_of(number: int, values: Mapping[str, Any]) -> Row:
@@ -76,11 +75,15 @@ def row_of(number: int, values: Mapping[str, Any]) -> Row:
     from crystals.sources.batches import Row
     from crystals.sources.reading import Unreadable, crystal_of
 
+    name = values.get(MATERIAL_ID)
+    nested = isinstance(name, list | dict)
+
     def read() -> Any:
         if BROKEN_LINE in values:
-            raise Unreadable("unreadable", values[BROKEN_LINE])
+            raise Unreadable("unreadable", str(values[BROKEN_LINE]))
+        if nested:
+            raise Unreadable("unreadable", f"material_id is a {type(name).__name__}, not a text")
         return crystal_of(values)
 
-    name = values.get(MATERIAL_ID)
-    text = f"row-{number:07}" if name is None or name == "" else str(name)
+    text = f"row-{number:07}" if name is None or name == "" or nested else str(name)
     return Row(text.encode("utf-8", "replace").decode(), values, read)

@@ -85,7 +85,8 @@ def test_each_fault_has_its_rule_and_a_message(tmp_path, fault):
 @settings(max_examples=15)
 @given(st.lists(st.sampled_from([None, *BAD]), min_size=1, max_size=30))
 def test_rows_in_are_accepted_plus_rejected(tmp_path_factory, faults):
-    rows = named([GOOD, *(GOOD | (BAD[fault][0] if fault else {}) for fault in faults)])
+    good = (GOOD | {"energy_ev": float(n)} for n in range(len(faults) + 1))
+    rows = named([next(good), *(next(good) | (BAD[fault][0] if fault else {}) for fault in faults)])
     facts, rejected, accepted = run(rows, tmp_path_factory.mktemp("any"), ChecksConfig(max_rejected=1.0))
     assert facts["rows"] == len(rows)
     assert sorted(accepted + rejected["material_id"].to_pylist()) == sorted(row["material_id"] for row in rows)

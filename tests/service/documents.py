@@ -98,6 +98,7 @@ def document(of: Entry, fields: list[str] | None) -> dict[str, Any]:
     """The summary document, or the asked fields of it."""
     if fields is not None and "structure" not in fields and of.fault is None:
         light = {"material_id": of.material_id, "last_updated": of.stamp, "elements": of.elements, **of.values}
+        light["builder_meta"] = _meta(of)
         if set(fields) <= set(light):
             return {name: light[name] for name in fields}
     whole = _whole(of)
@@ -107,6 +108,15 @@ def document(of: Entry, fields: list[str] | None) -> dict[str, Any]:
 def functional(of: Entry) -> str:
     """The kind of calculation that the energy comes from."""
     return "R2SCAN" if of.batch == GNOME else ("GGA+U" if "O" in of.symbols.values() else "GGA")
+
+
+def _meta(of: Entry) -> dict[str, Any]:
+    return {
+        "emmet_version": "0.87.3",
+        "batch_id": of.batch,
+        "license": RESTRICTED if of.batch else STABLE_LICENCE,
+        "build_date": "2025-01-01T00:00:00+00:00",
+    }
 
 
 def _whole(of: Entry) -> dict[str, Any]:
@@ -138,12 +148,7 @@ def _whole(of: Entry) -> dict[str, Any]:
         "material_id": of.material_id,
         "structure": None if of.fault == "no structure" else structure,
         "last_updated": of.stamp,
-        "builder_meta": {
-            "emmet_version": "0.87.3",
-            "batch_id": of.batch,
-            "license": RESTRICTED if of.batch else STABLE_LICENCE,
-            "build_date": "2025-01-01T00:00:00+00:00",
-        },
+        "builder_meta": _meta(of),
         "elements": of.elements,
         "composition": counts,
         "composition_reduced": counts,

@@ -1,7 +1,7 @@
-"""Alloys of seven fcc metals and their energies in effective-medium theory.
+"""Generates alloys of seven fcc metals with formation energies from effective-medium theory (EMT).
 
-Jacobsen, Stoltze, Nørskov, Surf. Sci. 366, 394 (1996), as implemented by ASE. Formation energies are per atom,
-against the elements in their relaxed fcc crystals.
+Jacobsen, Stoltze, Nørskov, Surf. Sci. 366, 394 (1996), as implemented by ASE. Formation energies are in eV/atom,
+relative to the elements in their relaxed fcc crystals.
 """
 
 import functools
@@ -42,9 +42,9 @@ PROTOTYPES = {
 
 
 def alloys(count: int, seed: int) -> Iterator[Row]:
-    """`count` alloys with formation_energy_per_atom in eV; the same seed gives the same alloys.
+    """Yield `count` alloys as rows with `formation_energy_per_atom` (eV/atom). The same seed gives the same alloys.
 
-    Several processes make them, since nearly all of the time goes into ASE's neighbour list, in Python.
+    Uses several processes, since nearly all of the time goes into ASE's neighbour list, which is written in Python.
     """
     references = {symbol: _relaxed(symbol) for symbol in METALS}
     workers = min(os.cpu_count() or 1, 8)
@@ -74,7 +74,7 @@ def _itself(crystal: Crystal) -> Crystal:
 
 
 def _relaxed(symbol: str) -> tuple[float, float]:
-    """Lattice constant (Å) and energy per atom (eV) of the fcc element, by a parabola through its minimum."""
+    """Lattice constant (Å) and energy per atom (eV) of the fcc element, from a quartic fitted around its minimum."""
     guess = float(bulk(symbol).cell.array[0, 1] * 2)
     constants = np.linspace(0.97 * guess, 1.03 * guess, 13)
     energies = [_energy(bulk(symbol, "fcc", a=a)) for a in constants]
@@ -87,7 +87,7 @@ def _relaxed(symbol: str) -> tuple[float, float]:
 
 
 def _alloy(prototype: str, constants: dict[str, float], chance: np.random.Generator) -> Atoms:
-    """One alloy: elements drawn, cell sized after them, strained by up to ±4 %, atoms displaced by ~0.05 Å."""
+    """One alloy: random elements on the prototype's sites in a fitting cell, strained by up to ±4 % and displaced."""
     sites, repeats, pattern = PROTOTYPES[prototype]
     metals = chance.permutation(METALS)
     drawn = chance.choice(metals[:3], size=len(pattern))
@@ -105,7 +105,7 @@ def _alloy(prototype: str, constants: dict[str, float], chance: np.random.Genera
 
 
 def _energy(atoms: Atoms) -> float:
-    """eV."""
+    """Potential energy of the cell in effective-medium theory (eV)."""
     atoms = atoms.copy()
     atoms.calc = EMT()
     return float(atoms.get_potential_energy())

@@ -1,7 +1,7 @@
-"""The rules that a structure must keep to be learned from. A rule's name is the `rule` column of its rejections.
+"""The rules that decide whether a structure is accepted. A rule's name is the `rule` column of the rejected table.
 
-A rule takes a structure and the bounds, and returns what is wrong with it, or None. They are asked in the order of
-RULES and the first fault is told, so a rule may rely on those before it.
+A rule is a function of a candidate and the configured bounds. It returns a message if the candidate breaks it, else
+None. Rules run in the order of RULES and the first message is reported, so a rule may rely on the ones before it.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,21 @@ LARGEST = 1e6  # Å, or cells: no crystal has such numbers, and their products o
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row under validator: its crystal, and the value of its target."""
+    """A row being validated: its crystal, and the value of its target."""
 
     crystal: Crystal
     target: float | None
 
 
 def elements(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
-    """Atomic numbers are those of elements."""
+    """Every atomic number lies between 1 and 118."""
     numbers = candidate.crystal.atomic_numbers
     wrong = numbers[(numbers < 1) | (numbers > 118)]
     return f"atomic number {wrong[0]} is of no element (1–118)" if len(wrong) else None
 
 
 def lattice(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
-    """Three finite vectors that span a volume. A left-handed cell is as good as a right-handed one."""
+    """The lattice has three finite vectors that span a volume. Left-handed cells are accepted."""
     vectors = candidate.crystal.lattice
     if not np.isfinite(vectors).all():
         return "the lattice has a number that is not finite"
@@ -46,7 +46,7 @@ def lattice(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
 
 
 def coordinates(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
-    """Every coordinate is a finite number, and not so large that its place in the cell is lost to rounding."""
+    """Every fractional coordinate is finite, and small enough that its digits within the cell are not lost."""
     largest = np.abs(candidate.crystal.frac_coords).max()
     if not np.isfinite(largest):
         return "an atom has a coordinate that is not finite"
@@ -54,7 +54,7 @@ def coordinates(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
 
 
 def volume(candidate: Candidate, bounds: ChecksConfig) -> str | None:
-    """Volume per atom within physical bounds."""
+    """The volume per atom lies within the configured bounds (Å³)."""
     each = candidate.crystal.volume / len(candidate.crystal)
     if bounds.min_volume_per_atom <= each <= bounds.max_volume_per_atom:
         return None
@@ -65,7 +65,7 @@ def volume(candidate: Candidate, bounds: ChecksConfig) -> str | None:
 
 
 def min_distance(candidate: Candidate, bounds: ChecksConfig) -> str | None:
-    """No two atoms, periodic images included, closer than physics allows."""
+    """No two atoms, periodic images included, are closer than the configured minimum (Å)."""
     shortest = shortest_distance(candidate.crystal, bounds.min_distance)
     if shortest is None:
         return None
@@ -73,7 +73,7 @@ def min_distance(candidate: Candidate, bounds: ChecksConfig) -> str | None:
 
 
 def target(candidate: Candidate, _bounds: ChecksConfig) -> str | None:
-    """The value to learn is there and finite."""
+    """The target has a value, and the value is finite."""
     if candidate.target is None:
         return "has no value of the target"
     return None if np.isfinite(candidate.target) else f"the target is {candidate.target}"
@@ -86,7 +86,7 @@ RULES: dict[str, Rule] = {
 
 
 def fault_of(candidate: Candidate, bounds: ChecksConfig) -> tuple[str, str] | None:
-    """The name and message of the first rule that the candidate breaks."""
+    """Name and message of the first rule that the candidate breaks; None if it breaks none."""
     for name, rule in RULES.items():
         message = rule(candidate, bounds)
         if message is not None:

@@ -1,4 +1,4 @@
-"""Ends the graph step: what its shards rejected in one table, and their counts added up."""
+"""The program that ends the graph step: it merges the rejected tables of all shards and adds up their counts."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class CollectSpec(Spec):
-    """The folders of the shards' artefacts, the facts that each reported, and what the graphs are of."""
+    """The target, the graph configuration, and for each shard its artefact's folder and the facts it reported."""
 
     target: str
     config: GraphConfig
@@ -26,7 +26,7 @@ class CollectSpec(Spec):
 
 
 def build(spec: CollectSpec) -> Facts:
-    """Write rejected.parquet and graphs.json; raise InputError if no graph is left."""
+    """Write rejected.parquet and graphs.json. Raises InputError if no graph is left."""
     about = {"target": spec.target, "config": spec.config.model_dump()}
     (spec.output / "graphs.json").write_text(json.dumps(about, indent=1, sort_keys=True))
     rejected = pa.concat_tables(pq.read_table(shard / "rejected.parquet") for shard in spec.shards)

@@ -1,4 +1,7 @@
-"""What a user may choose about checks and graphs. Imports neither torch nor pymatgen: forms and `--help` read it."""
+"""Configuration of checks, graphs and Materials Project queries.
+
+Imports neither torch nor pymatgen, because forms and `--help` load it.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self

@@ -1,4 +1,4 @@
-"""The same structure under two ids with labels that contradict each other."""
+"""Finds pairs of materials that have the same structure under two ids, but contradicting labels."""
 
 import itertools
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Seen:
-    """What is kept of an accepted structure to recognise it: cheap to hold for a million of them."""
+    """The few values of an accepted structure that are kept to recognise it again: cheap for a million of them."""
 
     material_id: str
     formula: str
@@ -34,7 +34,10 @@ class Seen:
 
 
 def contradictions(seen: dict[str, Seen], accepted: pa.Table) -> pa.Table:
-    """The conflicts table: pairs of one structure whose labels differ by more than 5 % of the labels' spread."""
+    """The conflicts table: pairs with the same structure whose labels differ by over 5 % of their standard deviation.
+
+    `seen` maps material_id to what was kept of each accepted row; `accepted` is the table of those rows.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # squares of values beyond 1e154: then nothing contradicts
         limit = CONTRADICTS * float(np.std([one.value for one in seen.values()])) if seen else 0.0
 
@@ -59,7 +62,7 @@ def contradictions(seen: dict[str, Seen], accepted: pa.Table) -> pa.Table:
 
 
 def _clusters(seen: list[Seen]) -> Iterator[list[Seen]]:
-    """Materials of one formula and nearly one volume: the only ones whose fingerprints are worth computing."""
+    """Groups of materials with one formula and nearly one volume: only their fingerprints are worth computing."""
     seen = sorted(seen, key=lambda one: (one.formula, one.volume, one.material_id))
     cluster: list[Seen] = []
     for one in seen:
@@ -74,11 +77,11 @@ def _clusters(seen: list[Seen]) -> Iterator[list[Seen]]:
 
 
 def fingerprint(crystal: Crystal) -> Floats:
-    """(2F,): mean and mean square over atoms after three rounds of message passing with fixed random weights.
+    """(2F,) mean and mean square of atom features after three rounds of message passing with fixed random weights.
 
-    Two structures with the same one cannot be told apart by a network that sees elements and distances. It does not
-    depend on the choice of cell, and is smooth in the atoms' positions, so that no tie between neighbours can be
-    broken in two ways.
+    Two structures with the same fingerprint cannot be told apart by a network that sees elements and distances. It does
+    not depend on the choice of cell, and it is smooth in the positions, so it does not depend on how ties between
+    equally distant neighbours are broken.
     """
     chance = np.random.default_rng(1)
     features = chance.normal(size=(256, WIDTH))[crystal.atomic_numbers]

@@ -1,4 +1,4 @@
-"""A crystal as three arrays: all that the searches need, without a Structure object's cost."""
+"""A crystal as three arrays, which cost far less than a pymatgen Structure."""
 
 from dataclasses import dataclass
 
@@ -22,5 +22,5 @@ class Crystal:
 
     @property
     def volume(self) -> float:
-        """Å³, positive for a left-handed cell too."""
+        """Volume of the cell (Å³); positive for a left-handed cell, too."""
         return abs(float(np.linalg.det(self.lattice)))

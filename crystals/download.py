@@ -1,4 +1,4 @@
-"""The program of the download step: whatever the source is, one structures table."""
+"""The program of the download step for tables, folders and the alloys: any source becomes one structures table."""
 
 import logging
 import time
@@ -14,14 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class DownloadSpec(Spec):
-    """The source, by its name or path, and the digest of what it held when the run began."""
+    """The source (a name or a path), and the digest of its contents when the run began."""
 
     source: str
     contents: str
 
 
 def build(spec: DownloadSpec) -> Facts:
-    """Write structures.parquet batch by batch: memory does not grow with the source."""
+    """Write structures.parquet batch by batch, so that memory does not grow with the source.
+
+    Raises InputError if the source has no rows, or if its contents changed while it was read.
+    """
     began = time.perf_counter()
     source = open_source(spec.source)
     schema = schemas.structures(source.targets(), source.splits())

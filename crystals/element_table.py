@@ -1,4 +1,4 @@
-"""The physical properties of the elements: `python -m crystals.element_table gnn/elements.csv` makes that table."""
+"""Writes the table of the elements' physical properties: `python -m crystals.element_table gnn/elements.csv`."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def properties(element: Element) -> list[Any]:
-    """One row; "" where pymatgen knows no value. Radius in Å, energies in eV, log of the mass in u."""
+    """One row of the table; "" where pymatgen has no value. Radius in Å, energies in eV, logarithm of the mass in u."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns of each value that it does not know; ours are then ""
         found = [
@@ -54,7 +54,7 @@ def _electron_affinity(element: Element) -> float | None:
 
 
 def _valence(element: Element) -> int | None:
-    """Electrons outside the closed shells; filled d and f shells below a p shell do not count."""
+    """Number of electrons outside the closed shells; filled d and f shells below a p shell are not counted."""
     try:
         shells = element.full_electronic_structure
     except KeyError:  # of the heaviest elements nothing is known
@@ -69,7 +69,7 @@ def _valence(element: Element) -> int | None:
 
 
 def main(path: Path) -> None:
-    """Write the table of elements 1–118."""
+    """Write the table of elements 1–118 to `path` as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""The program of one shard of the graph step: structures in, crystal graphs out."""
+"""The program of one shard of the graph step: it turns structures into crystal graphs."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class GraphsSpec(Spec):
-    """One shard of structures, and which of its columns is the target."""
+    """The file with one shard of structures, the name of the target column, and the graph configuration."""
 
     structures: Path
     target: str
@@ -28,7 +28,7 @@ class GraphsSpec(Spec):
 
 
 def build(spec: GraphsSpec) -> Facts:
-    """Write graphs.parquet and rejected.parquet."""
+    """Write graphs.parquet, and rejected.parquet with the structures that have an isolated atom."""
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
     splits = schemas.split_columns(source.schema_arrow.names)
@@ -50,7 +50,7 @@ def build(spec: GraphsSpec) -> Facts:
 def graphs_of(
     batch: pa.RecordBatch, config: GraphConfig, schema: pa.Schema, rejected: list[tuple[str, str, str]]
 ) -> pa.Table:
-    """The graphs of a batch of structures; a structure that gives none is added to `rejected`."""
+    """The graphs table of a batch of structures. A structure with an isolated atom is appended to `rejected`."""
     kept: list[int] = []
     edges: list[Edges] = []
     groups: list[int | None] = []

@@ -1,4 +1,4 @@
-"""Neighbours under periodic boundary conditions, from a compiled search on arrays."""
+"""Finds neighbours under periodic boundary conditions with a compiled search on arrays."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,15 @@ FIRST_GUESS = 2.2  # times the neighbours wanted: the volume that is searched fi
 
 
 class IsolatedAtom(Exception):
-    """An atom has nobody within the cutoff."""
+    """An atom has no neighbour within the cutoff."""
 
 
 @dataclass(frozen=True)
 class Edges:
     """E edges from each neighbour (source) to its atom (target), sorted by (target, distance).
 
-    `source`, `target` (E,) indices; `distance` (E,) Å; `image` (E, 3): the lattice steps at which the source lies.
+    `source`, `target` (E,) indices of atoms; `distance` (E,) Å; `image` (E, 3) lattice steps from the target's cell to
+    the source's.
     """
 
     source: Ints
@@ -37,9 +38,9 @@ class Edges:
 def find_neighbors(crystal: Crystal, config: GraphConfig) -> Edges:
     """Edges from each neighbour to its atom, over all periodic images.
 
-    The last shell is taken whole. Sorted by (target, distance): fewer neighbours are a filter of more.
-    Images are counted between atoms moved into the cell. Xie & Grossman, PRL 120, 145301 (2018).
-    Raises IsolatedAtom if an atom has nobody within the cutoff.
+    The last shell is included completely. Edges are sorted by (target, distance), so the edges of a smaller
+    `max_neighbors` are a subset. Images count from atoms wrapped into the cell. Xie & Grossman, PRL 120, 145301 (2018).
+    Raises IsolatedAtom if an atom has no neighbour within the cutoff.
     """
     if config.max_neighbors is None:
         return _complete(_within(crystal, float(config.cutoff or 0)), crystal, config)
@@ -66,9 +67,9 @@ def _within(crystal: Crystal, radius: float) -> Edges:
 
 
 def _by_target_and_distance(target: Ints, distance: Floats, radius: float) -> Ints:
-    """The order of the edges; those closer than ~1e-9 Å in distance keep the search's order.
+    """Indices that sort edges by target, then distance; distances closer than ~1e-9 Å keep the search's order.
 
-    Target, distance and index packed in one integer sort three times faster than argsort or lexsort.
+    Packing target, distance and index into one integer sorts three times faster than argsort or lexsort.
     """
     bits = len(target).bit_length()
     key = target * (2.0 * radius) + distance
@@ -81,7 +82,7 @@ def _by_target_and_distance(target: Ints, distance: Floats, radius: float) -> In
 
 
 def _reach(edges: Edges, start: Ints, config: GraphConfig) -> Floats:
-    """(N,) Å: how far each atom's last shell reaches; inf where it has fewer neighbours than wanted."""
+    """(N,) distance (Å) to the end of each atom's last shell; inf where an atom has fewer neighbours than wanted."""
     last = start[:-1] + (config.max_neighbors or 0) - 1
     enough = last < start[1:]
     reach = np.full(len(start) - 1, np.inf)
@@ -90,7 +91,7 @@ def _reach(edges: Edges, start: Ints, config: GraphConfig) -> Floats:
 
 
 def _kept(edges: Edges, start: Ints, reach: Floats, config: GraphConfig) -> Edges:
-    """The nearest edges of each atom, with the whole last shell unless the cut is to be exact."""
+    """The nearest edges of each atom, with the whole last shell unless `shell_tolerance` is None."""
     if config.shell_tolerance is None:
         keep = np.arange(len(edges)) - start[edges.target] < (config.max_neighbors or 0)
     else:
@@ -106,7 +107,7 @@ def _complete(edges: Edges, crystal: Crystal, config: GraphConfig) -> Edges:
 
 
 def shortest_distance(crystal: Crystal, below: float) -> float | None:
-    """The shortest distance between two atoms or an atom and its image (Å), where it is shorter than `below`."""
+    """The shortest distance (Å) between two atoms, or an atom and its own image; None if it is at least `below`."""
     coords = np.ascontiguousarray((crystal.frac_coords % 1.0) @ crystal.lattice)
     lattice = np.ascontiguousarray(crystal.lattice)
     target, source, image, distance = find_points_in_spheres(coords, coords, below, PERIODIC, lattice, SAME_POINT)

@@ -1,4 +1,4 @@
-"""The program that reads what a user wants predicted: files, folders and tables, each structure in its order."""
+"""The program that reads the inputs of a prediction (files, folders and tables) in the order they were given."""
 
 import itertools
 import logging
@@ -36,14 +36,14 @@ PROGRESS_INTERVAL = 0.5  # s
 
 
 class InputsSpec(Spec):
-    """Paths in the order they were given, and the graphs that the model was trained on."""
+    """The paths in the order they were given, and the graph configuration of the model."""
 
     files: list[Path]
     config: GraphConfig
 
 
 def build(spec: InputsSpec) -> Facts:
-    """Write inputs.parquet (id, formula, error) and graphs.parquet, whose material_id is the input's position."""
+    """Write inputs.parquet (id, formula, error) and graphs.parquet, whose material_id is an input's position."""
     structures = schemas.structures([TARGET], [])
     done = refused = 0
     with (
@@ -80,7 +80,7 @@ def graph_table(batch: pa.RecordBatch, config: GraphConfig, first: int = 0) -> t
 
 
 def _errors(batch: pa.RecordBatch) -> list[str | None]:
-    """Why each row cannot be predicted; None for those that can."""
+    """For each row, why it cannot be predicted; None if it can."""
     messages = batch.column("fault_message").to_pylist()
     return [message or _physical_fault(crystal) for message, crystal in zip(messages, crystals_of(batch), strict=True)]
 

@@ -1,4 +1,4 @@
-"""Symmetry of a crystal, from spglib."""
+"""Space groups, from spglib."""
 
 import warnings
 
@@ -8,7 +8,7 @@ from crystals.crystal import Crystal
 
 
 def spacegroup_number(crystal: Crystal, tolerance: float = 0.01) -> int | None:
-    """The number in the International Tables (1–230); None where spglib finds none within `tolerance` (Å)."""
+    """Number of the space group (1–230) within `tolerance` (Å); None if spglib finds none."""
     cell = (crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.atomic_numbers.tolist())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

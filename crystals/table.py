@@ -1,4 +1,4 @@
-"""Between Arrow columns and crystals, without a Python object a number."""
+"""Converts between Arrow columns and crystals without creating a Python object for each number."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from crystals.crystal import Crystal
 
 
 def crystals_of(batch: pa.RecordBatch) -> Iterator[Crystal | None]:
-    """The crystals of a batch of the structures table, in order; None where the source could not read one."""
+    """The crystals of a batch of the structures table, in order; None for a row that the source could not read."""
     lattice, numbers, coords = (batch.column(n) for n in ("lattice", "atomic_numbers", "frac_coords"))
     lattices = lattice.fill_null([0.0] * 9).flatten().to_numpy().reshape(-1, 3, 3) if lattice.null_count else None
     if lattices is None:
@@ -26,7 +26,7 @@ def crystals_of(batch: pa.RecordBatch) -> Iterator[Crystal | None]:
 
 
 def list_column(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    """One list a row from one array a row."""
+    """An Arrow list column with one list for each of the arrays, flattened."""
     offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
     np.cumsum([a.size for a in arrays], out=offsets[1:])
     flat = np.concatenate([a.ravel() for a in arrays]) if arrays else np.empty(0)
@@ -34,6 +34,6 @@ def list_column(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray
 
 
 def rejected_table(rows: Sequence[tuple[str, str, str]], schema: pa.Schema) -> pa.Table:
-    """The rejected table of (material_id, rule, message), sorted."""
+    """The rejected table, sorted, from tuples (material_id, rule, message)."""
     columns = list(zip(*sorted(rows), strict=True)) or [(), (), ()]
     return pa.table([pa.array(c, pa.string()) for c in columns], schema=schema)

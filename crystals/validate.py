@@ -1,4 +1,4 @@
-"""The program of the validate step: structures in, shards of accepted structures and a table of rejected rows out."""
+"""The program of the validate step: it splits the structures table into accepted shards and rejected rows."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ HUGE = 1e17  # no property in any unit that people use; 1e20 and the like stand 
 
 
 class ValidateSpec(Spec):
-    """The structures table, the column to learn, the bounds."""
+    """The structures table, the name of the target column, and the bounds of the checks."""
 
     structures: Path
     target: str
@@ -35,10 +35,10 @@ class ValidateSpec(Spec):
 def build(spec: ValidateSpec) -> Facts:
     """Write structures-NNN.parquet, rejected.parquet and conflicts.parquet. Rows in = accepted + rejected.
 
-    Raises InputError with the counts by rule when more than `checks.max_rejected` of the rows are rejected. Where a
-    property is known of a part of the materials only, those without it are no fault of the source: they do not count.
-    Raises InputError where all accepted rows have one value of the target: it can be neither learned nor split in two
-    classes by a threshold.
+    Raises InputError, with the counts by rule, if more than `checks.max_rejected` of the rows are rejected. In a
+    database where only some materials have the target, rows without it do not count.
+    Raises InputError if all accepted rows have the same value of the target: it can be neither learned by regression
+    nor split into two classes by a threshold.
     """
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
@@ -75,7 +75,7 @@ def build(spec: ValidateSpec) -> Facts:
 
 
 class Validator:
-    """Checks one row after the other, and keeps what was rejected and which ids were seen."""
+    """Checks rows one by one. Collects the rejected rows, and what must be kept of the accepted ones."""
 
     def __init__(self, target: str, checks: ChecksConfig, *, partial: bool) -> None:
         self.rejected: list[tuple[str, str, str]] = []
@@ -83,7 +83,7 @@ class Validator:
         self._target, self._checks, self._partial = target, checks, partial
 
     def accepts(self, row: dict[str, object], crystal: Crystal | None) -> bool:
-        """Whether the row can be learned from; if not, it is in `rejected` with rule and message."""
+        """Whether the row is accepted. If not, it is appended to `rejected` with rule and message."""
         name, value = str(row[schemas.MATERIAL_ID]), row[self._target]
         if crystal is None:
             fault: tuple[str, str] | None = str(row["fault_rule"]), str(row["fault_message"])
@@ -107,7 +107,7 @@ def _columns(batch: pa.RecordBatch, target: str) -> tuple[list[dict[str, object]
 
 
 def _write_shards(accepted: pa.Table, count: int, folder: Path) -> int:
-    """One file a shard, rows sorted by material_id: a shard's bytes depend on its members alone."""
+    """Write one file a shard and return their number. Rows are sorted, so a shard's bytes depend on its rows alone."""
     members: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for position, material_id in enumerate(accepted[schemas.MATERIAL_ID].to_pylist()):
         members[shard_of(material_id, count)].append((material_id, position))

@@ -1,8 +1,8 @@
-"""The Materials Project's own client, with retries: requests are tried again, and errors are one line.
+"""The Materials Project's own client, made to retry requests and to report errors in one line.
 
-The client raises `MPRestError` with the server's text for whatever happens, tries three times within a second, and
-leaves a body that was cut, or is no JSON, to whoever called. So it is given a session of ours, as its constructor
-allows.
+By itself the client raises `MPRestError` with the server's text for every failure, retries three times within a
+second, and passes truncated or non-JSON bodies on to its caller. Its constructor accepts a session, so it gets one of
+ours that retries with backoff.
 """
 
 import logging
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class RetryPolicy(BaseModel):
-    """How long to wait for an answer, and between tries (s). Can change no byte of what comes."""
+    """Time-out of a request and pauses between retries (s). Does not change the bytes of the result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class RetryPolicy(BaseModel):
 
 
 class RetryableError(Exception):
-    """The request may succeed if it is made again; not before `wait` seconds have passed."""
+    """The request failed, but may succeed later: not before `wait` seconds have passed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -53,7 +53,10 @@ class RetryableError(Exception):
 
 
 def with_retries(call: Callable[[], T], retry: RetryPolicy) -> T:
-    """What `call` returns as soon as it does not raise RetryableError. Raises WorldError after the last try."""
+    """Call `call` until it does not raise RetryableError, and return its result.
+
+    Raises WorldError if the last try fails, too.
+    """
     for pause in retry.pauses:
         try:
             return call()
@@ -69,7 +72,7 @@ def with_retries(call: Callable[[], T], retry: RetryPolicy) -> T:
 
 
 class RetryingSession(Session):
-    """The session that the client makes its requests with. It counts the documents that come."""
+    """The HTTP session given to the client. It retries, and remembers how many documents the server announced."""
 
     def __init__(self, key: str, retry: RetryPolicy) -> None:
         super().__init__()
@@ -81,7 +84,10 @@ class RetryingSession(Session):
         self.announced = 0  # documents that fit the last query, as the server counts them
 
     def get(self, url: str | bytes, params: Any = None, **options: Any) -> Response:
-        """A whole answer of JSON, or one that it does not help to ask for again."""
+        """Send a GET request with retries. Returns a response that has a complete JSON body, or a final error status.
+
+        Raises InputError if the server refuses the API key, WorldError if all tries failed.
+        """
         options |= {"params": params, "timeout": self._retry.timeout}
         return with_retries(lambda: self._asked(url, options), self._retry)
 
@@ -116,7 +122,7 @@ class RetryingSession(Session):
 
 
 def wait_of(answer: Response) -> float:
-    """The seconds that `Retry-After` asks for, as a number or as a date; 0 where it does not, or cannot be read."""
+    """Seconds to wait according to `Retry-After`, given as a number or a date; 0 if absent or not readable."""
     try:
         return Retry().get_retry_after(answer.raw) or 0.0
     except InvalidHeader:
@@ -124,7 +130,7 @@ def wait_of(answer: Response) -> float:
 
 
 def reason_of(error: BaseException) -> str:
-    """What happened to a request, without the addresses of objects that urllib3 puts into its messages."""
+    """The exception types behind a failed request, without the object addresses in urllib3's messages."""
     cause: BaseException | None = error
     names: list[str] = []
     while cause is not None and len(names) < 4:
@@ -135,7 +141,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class Service:
-    """The client and its session, once the service's heartbeat has answered. Raises WorldError if there is none."""
+    """A connected client and its session. Raises WorldError if the service's heartbeat does not answer."""
 
     def __init__(self, key: str, retry: RetryPolicy) -> None:
         self._retry, self._session = retry, RetryingSession(key, retry)
@@ -147,14 +153,14 @@ class Service:
             raise WorldError("Materials Project: the server tells no database version")
 
     def version_now(self) -> str:
-        """The database version that the service has now; `version` is the one that it had first."""
+        """The service's database version at this moment; `version` is the one at the time of connecting."""
         self.client._get_heartbeat_info.cache_clear()  # the client has no other way to ask again
         return str(call_heartbeat(lambda: self.client._get_heartbeat_info(self.client.endpoint), self._retry)[0])
 
     def search(self, rester: Any, fields: Sequence[str], **arguments: Any) -> list[dict[str, Any]]:
-        """What the rester's `search` finds. Raises InputError where the service does not take the question.
+        """The raw documents that the rester's `search` finds.
 
-        Raises WorldError when fewer documents came than the server counts.
+        Raises InputError if the service refuses the query, WorldError if fewer documents arrive than it announced.
         """
         # For each field of each search the client computes its model's whole JSON schema, to see whether the field is
         # there: a second for ours. Documents come raw, so a model of the names alone will do; documents.py has emmet's.
@@ -173,12 +179,12 @@ class Service:
 
 @cache
 def model_of_names(names: tuple[str, ...]) -> type[BaseModel]:
-    """A model with fields of these names, whatever they hold."""
+    """A pydantic model with fields of these names that accept any value."""
     return create_model("Fields", **dict.fromkeys(names, (Any, None)))  # type: ignore[call-overload, no-any-return]
 
 
 def call_heartbeat(ask: Callable[[], T], retry: RetryPolicy) -> T:
-    """What `ask` returns, which listens to the service's heartbeat with requests that are not the session's."""
+    """Call `ask`, which requests the service's heartbeat outside of our session, with retries and a time-out."""
 
     def listen() -> T:
         try:
@@ -196,7 +202,7 @@ def call_heartbeat(ask: Callable[[], T], retry: RetryPolicy) -> T:
 
 
 def key_from_environment() -> str:
-    """The key as the task hands it to its program. Raises InputError if it cannot be one; never shows it."""
+    """The API key from MP_API_KEY. Raises InputError, without the key in it, if it is not 32 letters and digits."""
     key = os.environ.get("MP_API_KEY", "")
     if len(key) != 32 or not (key.isascii() and key.isalnum()):
         raise InputError(f"MP_API_KEY: expected 32 letters and digits, got {len(key)} characters")
@@ -204,14 +210,14 @@ def key_from_environment() -> str:
 
 
 def shortened(error: BaseException) -> str:
-    """An exception's text on one line of bearable length: its beginning and its end."""
+    """An exception's text on one line; of a long text only the beginning and the end."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:200]} … {text[-90:]}"
 
 
 @contextmanager
 def _no_longer_than(seconds: float) -> Iterator[None]:
-    """The client asks for the heartbeat without a time limit: a server that never answers would hold it for ever."""
+    """Raise TimeoutError in the block after so many seconds. The client requests the heartbeat without a time-out."""
 
     def late(*_: object) -> None:
         raise TimeoutError
@@ -226,6 +232,6 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
 
 
 def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`items` in pieces of at most `size`, in order."""
+    """Split `items` into pieces of at most `size`, in order."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -1,4 +1,4 @@
-"""The program that asks which database version the Materials Project has now."""
+"""The program that looks up the current database version of the Materials Project."""
 
 from crystals.config import MaterialsProjectQuery
 from crystals.materials_project.client import RetryPolicy, Service, key_from_environment
@@ -7,14 +7,14 @@ from storage.program import Facts, Spec, main
 
 
 class VersionSpec(Spec):
-    """The query that will be asked of this version."""
+    """The query for which the version is looked up."""
 
     query: MaterialsProjectQuery
     retry: RetryPolicy = RetryPolicy(pauses=(1, 2, 4))  # nothing is lost here: the task tries again itself
 
 
 def build(spec: VersionSpec) -> Facts:
-    """Write no file; report the version, and the digest of version and query."""
+    """Return the version, and the digest of version and query. Writes no file."""
     version = Service(key_from_environment(), spec.retry).version
     return {"version": version, "contents": MaterialsProject(spec.query).contents(version)}
 

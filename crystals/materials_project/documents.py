@@ -1,4 +1,4 @@
-"""What is asked of a summary document, and how it becomes a row of the structures table."""
+"""Which fields of a summary document are requested, and how a document becomes a row of the structures table."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ FIELDS = (
 
 @cache
 def asked_model() -> type[BaseModel]:
-    """emmet's own model of a summary document, narrowed to FIELDS, none of them required: what the client would use."""
+    """emmet's SummaryDoc reduced to FIELDS, all of them optional: the model that the client would use."""
     fields: dict[str, Any] = {}
     for name in FIELDS:
         field = copy.copy(SummaryDoc.model_fields[name])
@@ -38,7 +38,10 @@ def asked_model() -> type[BaseModel]:
 
 
 def unwanted(document: dict[str, Any], *, non_commercial: bool) -> str | None:
-    """Why a document must not come in, whatever the server's filters let through: `deprecated` or `licence`."""
+    """Why a document must be left out even if the server's filters let it through: `deprecated` or `licence`.
+
+    None if it may come in. With `non_commercial`, documents under CC BY-NC may.
+    """
     if document.get("deprecated") is True:
         return "deprecated"
     meta = document.get("builder_meta")
@@ -47,13 +50,13 @@ def unwanted(document: dict[str, Any], *, non_commercial: bool) -> str | None:
 
 
 def elements_of(document: dict[str, Any]) -> set[str]:
-    """The symbols of the elements in a document; none where it does not list them."""
+    """The element symbols that a document lists; empty if it has no list."""
     listed = document.get("elements")
     return set(map(str, listed)) if isinstance(listed, list) else set()
 
 
 def row_of(document: dict[str, Any], functional: str | None) -> Row:
-    """The row of a raw document. One that the client's model refuses becomes a row with the fault in it."""
+    """The row of a raw document. Where emmet's model raises, the row carries that fault instead of a crystal."""
     known: dict[str, Any] = {**stamp_and_labels(document), schemas.FUNCTIONAL: functional}
     name = document["material_id"]
     try:
@@ -67,7 +70,7 @@ def row_of(document: dict[str, Any], functional: str | None) -> Row:
 
 
 def stamp_and_labels(document: dict[str, Any]) -> dict[str, Any]:
-    """`last_updated` as text, as the server writes it, and LABELS; None for what is no number."""
+    """`last_updated` as text, exactly as the server writes it, and LABELS as floats; None for anything else."""
     stamp = document.get("last_updated")
     text = stamp if stamp is None or isinstance(stamp, str) else json.dumps(stamp, sort_keys=True)
     labels = {name: document.get(name) for name in LABELS}
@@ -80,7 +83,7 @@ def _finite(value: Any) -> float | None:
 
 
 def rows_of(documents: Iterable[dict[str, Any]], functionals: dict[str, str]) -> list[Row]:
-    """Rows sorted by material_id."""
+    """The rows of the documents, sorted by material_id. `functionals` maps material_id to the functional."""
     rows = [row_of(document, functionals.get(document["material_id"])) for document in documents]
     return sorted(rows, key=lambda row: row.material_id)
 

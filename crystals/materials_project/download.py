@@ -1,7 +1,7 @@
-"""The program of the download step for the Materials Project: from documents to the structures table.
+"""The program of the download step for the Materials Project: it turns documents into the structures table.
 
-Documents are written as they come, in chunks that a killed attempt leaves to the next one. What an earlier download
-has with the same stamp and labels is taken from there.
+Documents are written in chunks as they arrive, and the next attempt continues with the chunks of a killed one. A
+material whose stamp and labels did not change is copied from the table of an earlier download.
 """
 
 import logging
@@ -34,7 +34,7 @@ STRUCTURES = "structures.parquet"
 
 
 class DatabaseSpec(Spec):
-    """The query, the database version that the run began with, the table of an earlier download and its query."""
+    """The query, the database version at the start of the run, and an earlier download's table and query, if any."""
 
     query: MaterialsProjectQuery
     version: str
@@ -44,7 +44,11 @@ class DatabaseSpec(Spec):
 
 
 def build(spec: DatabaseSpec) -> Facts:
-    """Write structures.parquet, sorted by material_id."""
+    """Write structures.parquet, sorted by material_id.
+
+    Raises InputError if nothing fits the query or the database version changes meanwhile.
+    Raises WorldError if the service fails.
+    """
     began = time.perf_counter()
     service = Service(key_from_environment(), spec.retry)
     _same_version(spec.version, service.version)
@@ -86,7 +90,7 @@ def _same_version(expected: str, found: str) -> None:
 
 
 def _listed(service: Service, spec: DatabaseSpec) -> pa.Table:
-    """The listing, asked for once: a next attempt finds it in the scratch folder."""
+    """The listing. It is kept in the scratch folder, so that the next attempt does not request it again."""
     path = spec.scratch / "listed.parquet"
     if not path.exists():
         log.info("Materials Project %s: asking which materials fit", spec.version)
@@ -95,7 +99,7 @@ def _listed(service: Service, spec: DatabaseSpec) -> pa.Table:
 
 
 class Chunks:
-    """The documents to fetch, a file for each chunk of them, named by what was asked for."""
+    """The documents to fetch, split into one file a chunk. A file's name is the digest of the ids and stamps in it."""
 
     def __init__(self, service: Service, spec: DatabaseSpec, wanted: pa.Table) -> None:
         self._service, self._spec, self._schema = service, spec, schemas.database(list(TARGETS))
@@ -109,11 +113,11 @@ class Chunks:
 
     @property
     def paths(self) -> list[Path]:
-        """Every chunk's file, in the order of material_id."""
+        """The files of all chunks, ordered by material_id."""
         return list(self._asked)
 
     def fetch(self) -> None:
-        """Fetch what no earlier attempt has fetched. While one chunk is parsed, the next is on its way."""
+        """Fetch the chunks that no earlier attempt has written. The next chunk downloads while one is parsed."""
         missing = {path: ids for path, ids in self._asked.items() if not path.exists()}
         done = self._total - sum(map(len, missing.values()))
         if done:
@@ -135,7 +139,7 @@ class Chunks:
         return pa.Table.from_batches(batches_of(rows_of(kept, functionals), self._schema), self._schema)
 
     def _documents(self, ids: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """The summary documents of these ids, and the functional of each one's energy where the service knows it."""
+        """The summary documents of these ids, and the functional of each energy as far as the service has it."""
         found = self._service.search(
             self._service.client.materials.summary,
             material_ids=ids,
@@ -169,7 +173,7 @@ class Chunks:
 
 
 def _merge(spec: DatabaseSpec, changes: Changes, chunks: list[Path]) -> tuple[int, int]:
-    """Write structures.parquet from what is unchanged and the chunks; how many rows it has, and unreadable ones."""
+    """Write structures.parquet from the unchanged rows and the chunks. Returns how many rows, and unreadable ones."""
     schema = schemas.database(list(TARGETS))
     fresh = SortedStream((pq.read_table(path) for path in chunks), schema)
     old = SortedStream(_unchanged_rows(spec.before, changes.unchanged), schema)
@@ -193,14 +197,14 @@ def _unchanged_rows(before: Path | None, unchanged: pa.Array) -> Iterator[pa.Tab
 
 
 class SortedStream:
-    """Tables whose rows are sorted by material_id over all of them, read as far as asked for."""
+    """Reads tables one after the other, as far as needed. Their rows are sorted by material_id across all tables."""
 
     def __init__(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         self._tables, self._schema = iter(tables), schema
         self._ahead: pa.Table | None = None
 
     def up_to(self, name: str) -> pa.Table:
-        """The rows not yet given, up to and including the material of that name."""
+        """The rows after those returned before, up to and including the material_id `name`."""
         given = [self._schema.empty_table()]
         while (table := next(self._tables, None) if self._ahead is None else self._ahead) is not None:
             within = table.filter(pc.less_equal(table[schemas.MATERIAL_ID], name))
@@ -212,7 +216,7 @@ class SortedStream:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    """Whole, or not at all."""
+    """Write the table completely or not at all."""
     aside = path.with_suffix(".part")
     pq.write_table(table, aside, compression="zstd")
     aside.replace(path)

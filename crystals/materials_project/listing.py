@@ -1,4 +1,4 @@
-"""Which materials fit a query now: ids, stamps and labels first, so that only what is new or changed is fetched."""
+"""Lists the materials that fit a query: ids, stamps and labels, to fetch only what is new or changed."""
 
 import logging
 import math
@@ -33,10 +33,11 @@ SCHEMA = pa.schema(
 
 
 def listing(service: Service, query: MaterialsProjectQuery, ids: list[str] | None) -> pa.Table:
-    """SCHEMA's columns of every material that fits, sorted by material_id. Raises InputError where none does.
+    """A table with SCHEMA's columns and LEFT_OUT of every material that fits the query, sorted by material_id.
 
-    A last column, LEFT_OUT, says why a material must not come although the service's filters let it through
-    (`deprecated` or `licence`); null for those that come. So nobody fetches its document, at this release or the next.
+    LEFT_OUT is null for the materials to download. For those that the service's filters let through although they must
+    not come in, it is the reason: `deprecated` or `licence`. Their documents are never fetched.
+    Raises InputError if no material fits, WorldError if an id is missing or comes twice.
     """
     summary = service.client.materials.summary
     excluded = set(query.exclude_elements or ())
@@ -75,8 +76,11 @@ def listing(service: Service, query: MaterialsProjectQuery, ids: list[str] | Non
 
 
 def filters_of(query: MaterialsProjectQuery) -> dict[str, Any]:
-    """The arguments of the client's `search`. `deprecated` is always said, and with it the client never takes its bulk
-    route (the whole collection from object storage, deprecated and non-commercial rows included)."""
+    """The arguments for the client's `search`.
+
+    `deprecated` is always among them, because without any filter the client takes its bulk route: the whole collection
+    from object storage, deprecated and non-commercial rows included.
+    """
     return {
         "deprecated": False,
         **query.model_dump(exclude_none=True, exclude={"material_ids", "limit", "spacegroup_number"}),
@@ -86,7 +90,7 @@ def filters_of(query: MaterialsProjectQuery) -> dict[str, Any]:
 def _questions(
     query: MaterialsProjectQuery, filters: dict[str, Any], ids: list[str] | None
 ) -> Iterator[dict[str, Any]]:
-    """One search each: the client asks for several space groups, and for many ids, one after the other anyway."""
+    """The arguments of each search. Several space groups, and long lists of ids, take one search each."""
     for group in query.spacegroup_number or [None]:
         chosen = filters if group is None else {**filters, "spacegroup_number": group}
         if ids is None:
@@ -104,10 +108,10 @@ def _tell_missing(ids: list[str], found: dict[str, Any]) -> None:
 
 
 class Changes:
-    """What a listing asks to be fetched, given the table of an earlier download (or none).
+    """Which materials of a listing must be fetched, given the table of an earlier download (or none).
 
-    `removed` counts what no longer fits where the earlier download asked the same query; `unreadable` what is unchanged
-    but could not be read.
+    `removed` counts the materials that no longer fit, if the earlier download had the same query. `unreadable` counts
+    the unchanged ones that could not be read; they are fetched again.
     """
 
     def __init__(self, now: pa.Table, before: Path | None, *, same_query: bool) -> None:

@@ -1,16 +1,16 @@
-"""The properties that a summary document has, by the names they are asked for. Imports nothing heavy."""
+"""The targets that a summary document offers, by name. Imports nothing heavy."""
 
 from typing import Any, NamedTuple
 
 
 class Target(NamedTuple):
-    """Where in a summary document a value lies: a field, and for averages the entry in it. Units: storage.schemas."""
+    """Where a target's value is in a summary document: a field, or an entry of that field. Units: storage.schemas."""
 
     field: str
     entry: str | None = None
 
     def value_in(self, document: Any) -> float | None:
-        """The value as a number (false is 0, true is 1); None where it was not computed."""
+        """The value as a float (false is 0, true is 1); None if it was not computed."""
         value = getattr(document, self.field)
         if self.entry is not None and value is not None:
             value = value.get(self.entry)

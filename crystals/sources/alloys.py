@@ -1,4 +1,4 @@
-"""The embedded source: alloys of seven fcc metals, labelled on the spot by an empirical potential."""
+"""The built-in source: generated alloys of seven fcc metals, labelled by an empirical potential."""
 
 from collections.abc import Iterator
 
@@ -18,19 +18,19 @@ class Alloys:
     note = "Labels by ASE's effective-medium theory (EMT), an empirical potential: not DFT, not experiment."
 
     def targets(self) -> list[str]:
-        """One."""
+        """The only target."""
         return ["formation_energy_per_atom"]
 
     def splits(self) -> list[str]:
-        """None."""
+        """There are none."""
         return []
 
     def contents(self) -> str:
-        """A digest of what they are made from."""
+        """A digest of the settings that the alloys are generated from."""
         return digest_of([COUNT, SEED, RECIPE])
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The structures table."""
+        """The structures table, batch by batch."""
         from crystals.alloy_generation import alloys  # loads ASE, which the check of a target does not need
         from crystals.sources.batches import batches_of
 

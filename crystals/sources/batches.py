@@ -1,4 +1,4 @@
-"""Rows of a source → record batches of the structures table."""
+"""Converts rows of a source into record batches of the structures table."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ SPLITS |= {"validation": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a source: its id, its other columns by name, and a function that reads its crystal."""
+    """One row of a source: its id, its other columns by name, and a function that parses its crystal."""
 
     material_id: str
     values: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Row:
 
 
 def batches_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Batches of the structures table; a row whose crystal cannot be read carries its fault."""
+    """Batches of the structures table. A row whose crystal cannot be read has rule and message in the fault columns."""
     stream = iter(rows)
     while chunk := list(itertools.islice(stream, BATCH)):
         yield _batch(chunk, schema)

@@ -1,4 +1,4 @@
-"""Rows of a table file as dictionaries, whatever its format; and the errors of five parsers as one."""
+"""Reads the rows of a table file as dictionaries, whatever its format, and translates its parser's errors."""
 
 import csv
 import errno
@@ -35,7 +35,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def form_of(path: Path) -> str:
-    """The format that a file's name tells, `.gz` aside; "" where it tells none of ours."""
+    """The table format by a file's name, ignoring `.gz`; "" if it is not one of FORMATS."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return suffix if suffix in FORMATS else ""
 
@@ -55,9 +55,10 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def rows_of(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Every row of the file, a batch in memory at a time.
+    """Every row of the file, with one batch in memory at a time.
 
-    Of a Parquet file only `columns` are read; rows of the other formats have what their file has.
+    Only `columns` are read from a Parquet file; rows of other formats have all their columns.
+    Raises InputError if the file is not what its name says.
     """
     with _translated(path):
         if form_of(path) == ".parquet":
@@ -67,7 +68,11 @@ def rows_of(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
 
 
 def numeric_columns(path: Path) -> tuple[list[str], list[str]]:
-    """All columns, and those that hold numbers: by type in Parquet, elsewhere by most of their first values."""
+    """All column names, and the names of those that hold numbers.
+
+    Parquet has types; in other formats a column is numeric if most of its first 200 values are numbers.
+    Raises InputError if the file cannot be read or two columns have the same name.
+    """
     if form_of(path) == ".parquet":
         with _translated(path), _parquet_file(path) as file:
             schema = pq.read_schema(file)
@@ -101,7 +106,7 @@ def _check_unique(path: Path, names: Sequence[str]) -> None:
 
 
 def shortened(names: Iterable[str]) -> str:
-    """The first twelve names, and how many more there are."""
+    """The first twelve names as text, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:12]) + (f" and {len(listed) - 12:,} more" if len(listed) > 12 else "")
 
@@ -170,7 +175,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json(path: Path) -> Iterator[dict[str, Any]]:
-    """A list of objects, or Matbench's {"index": […], "columns": […], "data": [[…], …]}."""
+    """The rows of a list of objects, or of Matbench's {"index": […], "columns": […], "data": [[…], …]}."""
     with _open(path, "rb") as file:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         file.seek(0)

@@ -1,4 +1,4 @@
-"""A folder of CIF files with id_prop.csv, as the original CGCNN takes it."""
+"""A folder of CIF files with id_prop.csv, the format of the original CGCNN code."""
 
 import csv
 import functools
@@ -26,7 +26,7 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _fault(path: Path, folder: Path) -> str | None:
-    """Why a file of the folder is not read; None where it is."""
+    """Why a file in the folder must not or cannot be read; None if it can."""
     # The folder may come from somebody else: its links must not choose which of the reader's own files are read.
     if path.is_symlink() and path.exists() and not _is_within(path, folder):
         return f"{path.name} {LEADS_OUT}"
@@ -36,7 +36,7 @@ def _fault(path: Path, folder: Path) -> str | None:
 
 
 class Folder:
-    """`id_prop.csv` has lines `id,value`; the structure of an id is in `<id>.cif`."""
+    """A folder whose `id_prop.csv` has lines `id,value`. The structure of an id is in `<id>.cif`."""
 
     note = ""
 
@@ -49,15 +49,15 @@ class Folder:
             raise InputError(f"source {path}: {TABLE} {LEADS_OUT}")
 
     def targets(self) -> list[str]:
-        """One, called `target`: the file has no header."""
+        """The only target. It is called `target`, because id_prop.csv has no header."""
         return ["target"]
 
     def splits(self) -> list[str]:
-        """None."""
+        """There are none."""
         return []
 
     def contents(self) -> str:
-        """A digest of the table and of every CIF, whether it can be read or not."""
+        """A digest of id_prop.csv and of every CIF, those that cannot be read included."""
         found = {name: _fault(path, self._path) or digest_of_file(path) for name, path in self._files().items()}
         return digest_of({TABLE: digest_of_file(self._path / TABLE), **found})
 
@@ -75,7 +75,10 @@ class Folder:
                     yield cells[0].strip(), cells[1].strip() if len(cells) == 2 else ""
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The structures table, a batch in memory at a time."""
+        """The structures table, with one batch in memory at a time.
+
+        Raises InputError if id_prop.csv is empty or malformed.
+        """
         from crystals.sources.batches import Row, batches_of  # loads pymatgen
         from crystals.sources.reading import Unreadable, from_cif
 

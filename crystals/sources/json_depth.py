@@ -1,4 +1,8 @@
-"""A limit to how deep JSON may nest: parsers that name every level need memory with the square of the depth."""
+"""Limits how deep a JSON file may nest.
+
+ijson keeps the path of the current value as text, so its memory grows with the square of the depth: 100 kB of `[`
+would need more than a machine has.
+"""
 
 import itertools
 from typing import IO
@@ -9,10 +13,7 @@ NOT_BRACKETS = bytes(set(range(256)) - set(STEP))
 
 
 class DepthLimited:
-    """A binary file with JSON in it that can be read as far as it nests at most DEEPEST levels.
-
-    100 kB of `[` would otherwise take more memory than a machine has.
-    """
+    """Wraps a binary JSON file for reading, and stops where it nests deeper than DEEPEST levels."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -21,7 +22,7 @@ class DepthLimited:
         self._rest = b""  # backslashes at the end of what was read: they escape what comes next
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes. Raises ValueError where they nest too deep."""
+        """The next `size` bytes. Raises ValueError if they nest too deep."""
         chunk = self._file.read(size)
         self._follow(chunk)
         return chunk

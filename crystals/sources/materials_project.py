@@ -1,4 +1,4 @@
-"""The Materials Project as a source: what can be learned from it, and whether a query can be asked. No network."""
+"""The Materials Project as a source: its targets, and the checks of a query that need no network."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ NAME = "materials-project"
 
 
 class MaterialsProject:
-    """The materials that fit a query, in the database version that the service has when a run begins."""
+    """The materials that fit a query, in the database version at the start of a run."""
 
     title = NAME
     material_page = "https://next-gen.materialsproject.org/materials/{id}"
@@ -21,20 +21,20 @@ class MaterialsProject:
         self._query = query
 
     def targets(self) -> list[str]:
-        """The properties by name, the one that is learned where none is said first."""
+        """The names of the targets, with the default first."""
         return [DEFAULT, *(name for name in TARGETS if name != DEFAULT)]
 
     def splits(self) -> list[str]:
-        """None."""
+        """There are none."""
         return []
 
     def note_of(self, version: str) -> str:
-        """What a reader of the numbers must know."""
+        """The note for readers of a report: database version, licence and functionals."""
         licences = "CC BY 4.0, GNoME's CC BY-NC 4.0" if self._query.include_gnome else "CC BY 4.0"
         return f"Materials Project database {version}, {licences}; energies mix GGA, GGA+U and r2SCAN."
 
     def check(self) -> None:
-        """Raise InputError if the query names what does not exist; all that can be known without asking the service."""
+        """Raise InputError if the query names an unknown element or a malformed id. Needs no network."""
         from ase.data import chemical_symbols
 
         for name in ("elements", "exclude_elements"):
@@ -44,15 +44,16 @@ class MaterialsProject:
         ids_of(self._query)
 
     def contents(self, version: str) -> str:
-        """A digest of the database version and of everything in the query that decides which rows come."""
+        """A digest of the database version and of everything in the query that decides which rows come in."""
         query = self._query.model_dump(mode="json", exclude={"material_ids"})
         return digest_of([version, query, ids_of(self._query)])
 
 
 def ids_of(query: MaterialsProjectQuery) -> list[str] | None:
-    """The ids that the query asks for, each once, sorted; None where it asks for no particular ones.
+    """The query's material ids, sorted and without duplicates; None if it does not restrict them.
 
-    A file has one id a line, or is CSV with the ids in its first column; a first line that holds none is a header.
+    A file has one id a line, or is CSV with the ids in its first column; a first line without an id is a header.
+    Raises InputError if the file is missing, has no ids, or has something that is not an id.
     """
     given = query.material_ids
     if given is None:

@@ -1,4 +1,4 @@
-"""One row of a source → a crystal, or the reason why it is none."""
+"""Parses the crystal of one row of a source, or explains why it cannot be parsed."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ STRUCTURE_COLUMNS = ("structure", "cif", "lattice")
 
 
 class Unreadable(Exception):
-    """A row that holds no crystal: the rule it breaks, and how."""
+    """A row has no readable crystal. `rule` is the rule that it breaks; the message says how."""
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Unreadable(Exception):
 
 @contextmanager
 def parsing(what: str) -> Iterator[None]:
-    """Around a call of a parser: what it raises becomes Unreadable, with a message that begins with `what`."""
+    """Translate PARSER_ERRORS that are raised in the block into Unreadable, with a message that begins with `what`."""
     try:
         yield
     except PARSER_ERRORS as error:
@@ -48,7 +48,11 @@ def parsing(what: str) -> Iterator[None]:
 
 
 def crystal_of(row: Mapping[str, Any]) -> Crystal:
-    """The crystal of a row with a pymatgen `structure`, a `cif` text, or `lattice`, atoms and `frac_coords`."""
+    """The crystal of a row.
+
+    The row has one of: `structure` (a pymatgen dict), `cif` (text), or `lattice` with `species` or `atomic_numbers` and
+    `frac_coords`. Raises Unreadable.
+    """
     if row.get("structure"):
         return _from_dict(row["structure"])
     if row.get("cif"):
@@ -60,7 +64,7 @@ def crystal_of(row: Mapping[str, Any]) -> Crystal:
 
 
 def from_cif(text: str) -> Crystal:
-    """The first structure of a CIF."""
+    """The first structure in the text of a CIF. Raises Unreadable."""
     with parsing("CIF"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on rounded coordinates, which it mends; what it cannot mend it raises
         parser = CifParser.from_str(str(text))
@@ -72,7 +76,7 @@ def from_cif(text: str) -> Crystal:
 
 
 def from_pymatgen(structure: Structure) -> Crystal:
-    """The arrays of an ordered structure. Raises Unreadable where a site is shared, or holds what is no element."""
+    """The arrays of a pymatgen structure. Raises Unreadable if a site is disordered or is not an element."""
     for position, site in enumerate(structure):
         if not site.is_ordered:
             raise Unreadable("ordered", f"site {position} is occupied by {site.species_string}")
@@ -161,7 +165,7 @@ def _listed(value: Any) -> Any:
 
 
 def reduced_formula(numbers: np.ndarray) -> str:
-    """`O3SrTi` and `Sr2Ti2O6` are both SrTiO3."""
+    """The reduced formula of (N,) atomic numbers: `SrTiO3` for O3SrTi and for Sr2Ti2O6."""
     return _formula(tuple(sorted(Counter(numbers.tolist()).items())))
 
 
@@ -175,6 +179,6 @@ def _formula(counts: tuple[tuple[int, int], ...]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's text on one line of at most 200 characters; with its type where the text says too little."""
+    """An exception's text on one line of at most 200 characters, with its type where the text alone is unclear."""
     text = " ".join(str(error).split())
     return (f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__)[:200]

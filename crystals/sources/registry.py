@@ -1,4 +1,4 @@
-"""The sources by name, and the one that a user means. Loads neither numpy nor pymatgen by itself."""
+"""Finds the source that a user names. Does not load numpy or pymatgen by itself."""
 
 import stat
 from collections.abc import Callable, Iterator
@@ -18,31 +18,31 @@ from storage.errors import InputError
 
 
 class Source(Protocol):
-    """Where structures come from. `note` says what a reader of its numbers must know."""
+    """What every source offers. `note` is what a reader of its numbers must know, such as the origin of the labels."""
 
     title: str
     note: str
 
     def targets(self) -> list[str]:
-        """The columns that can be learned."""
+        """The columns that can be the target."""
 
     def splits(self) -> list[str]:
-        """The columns by which the source publishes its own splits."""
+        """The columns with splits that the source publishes."""
 
     def contents(self) -> str:
-        """A digest of what the source holds now."""
+        """A digest of the source's contents at this moment."""
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The structures table."""
+        """The structures table, batch by batch."""
 
 
 SOURCES: dict[str, Callable[[], Source]] = {"alloys": Alloys}  # by name; everything else is a path
 
 
 class ResolvedSource(NamedTuple):
-    """A source that exists and has the target; `contents` is the digest of what it holds.
+    """A source that exists and has the target. `contents` is the digest of its contents.
 
-    What a database holds is known when it has been asked: until then `contents` and `version` are None.
+    For a database, `contents` and `version` are None until it has been queried.
     """
 
     source: str
@@ -53,7 +53,7 @@ class ResolvedSource(NamedTuple):
 
 
 def open_source(source: str) -> Source:
-    """The source of that name or path. Raises InputError if there is none."""
+    """The source with that name or path. Raises InputError if there is none."""
     if source in SOURCES:
         return SOURCES[source]()
     path = Path(source)
@@ -74,9 +74,9 @@ def open_source(source: str) -> Source:
 def check_source(
     source: str, target: str | None, query: MaterialsProjectQuery = MaterialsProjectQuery()
 ) -> ResolvedSource:
-    """What a run needs to know before its first step. Raises InputError if the source cannot be what it needs.
+    """Check the source, its target and the query, without any network request.
 
-    Asks no service anything: a query of one is checked as far as it can be without.
+    Raises InputError if the source does not exist, cannot be read, or does not have the target.
     """
     if source == MATERIALS_PROJECT:
         MaterialsProject(query).check()
@@ -88,7 +88,10 @@ def check_source(
 
 
 def target_of(source: str, target: str | None) -> str:
-    """The column that is learned: the one that was said, or the only one, or a service's first."""
+    """The target: the given one, the source's only one, or the default of the Materials Project.
+
+    Raises InputError if the source does not have it, or has several and none is given.
+    """
     if source == MATERIALS_PROJECT:
         known = MaterialsProject(MaterialsProjectQuery()).targets()
         return _chosen(source, target or known[0], known)

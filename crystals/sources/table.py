@@ -1,4 +1,4 @@
-"""A table of structures: Parquet, CSV, JSON or JSON lines."""
+"""A table of structures in Parquet, CSV, JSON or JSON lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _can_be_target(name: str) -> bool:
 
 
 class Table:
-    """The structures and targets of one file."""
+    """The structures and targets of one table file."""
 
     note = ""
 
@@ -49,11 +49,11 @@ class Table:
         return names, numeric
 
     def targets(self) -> list[str]:
-        """The columns that hold numbers and are no part of the structure."""
+        """The numeric columns that are not part of the structure."""
         return [name for name in self._columns[1] if _can_be_target(name)]
 
     def splits(self) -> list[str]:
-        """The columns by which the source publishes its own splits."""
+        """The columns with splits that the table publishes."""
         return split_columns(self._columns[0])
 
     def contents(self) -> str:
@@ -61,7 +61,7 @@ class Table:
         return digest_of_file(self._path)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The structures table, a batch in memory at a time."""
+        """The structures table, with one batch in memory at a time."""
         from crystals.sources.batches import batches_of  # loads pymatgen, which the check of a target does not need
 
         if MATERIAL_ID not in self._columns[0]:
@@ -71,7 +71,7 @@ class Table:
 
 
 def row_of(number: int, values: Mapping[str, Any]) -> Row:
-    """The row of a table, by its number from 1 where it has no material_id."""
+    """The row of a table from its columns by name. Without a material_id, its `number` from 1 names it."""
     from crystals.sources.batches import Row
     from crystals.sources.reading import Unreadable, crystal_of
 

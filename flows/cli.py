@@ -41,16 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except InputError as error:
-        fail(_told(error), INPUT_IS_WRONG)
+        fail(_with_notes(error), INPUT_IS_WRONG)
     except WorldError as error:
-        fail(_told(error), TRY_AGAIN)
+        fail(_with_notes(error), TRY_AGAIN)
     except KeyboardInterrupt:
         fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:  # `cgcnn show | head` has read enough
         sys.stderr.close()
 
 
-def _told(error: Exception) -> str:
+def _with_notes(error: Exception) -> str:
     return " ".join([str(error), *getattr(error, "__notes__", [])])
 
 

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except InputError as error:
-        fail(_message(error), INPUT_IS_WRONG)
+        fail(_with_notes(error), INPUT_IS_WRONG)
     except WorldError as error:
-        fail(_message(error), TRY_AGAIN)
+        fail(_with_notes(error), TRY_AGAIN)
     except KeyboardInterrupt:
         fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:  # `cgcnn show | head` has read enough
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(f"{error.filename}: {error.strerror}", INPUT_IS_WRONG)
 
 
-def _message(error: Exception) -> str:
+def _with_notes(error: Exception) -> str:
     return " ".join([str(error), *getattr(error, "__notes__", [])])
 
 

@@ -31,7 +31,7 @@ def leave_on_ctrl_c() -> None:
         return  # a background job of a shell: Ctrl-C is not meant for it
     # Threads and child processes inherit the blocked signal, so only the thread that waits for it receives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    threading.Thread(target=_leave_when_told, name="ctrl-c", daemon=True).start()
+    threading.Thread(target=_leave_on_signal, name="ctrl-c", daemon=True).start()
 
 
 def remember_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  Prefect names the arguments
@@ -39,19 +39,22 @@ def remember_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 
     _runs.append(flow_run.id)
 
 
-def _leave_when_told() -> None:
+def _leave_on_signal() -> None:
     signal.sigwait({signal.SIGINT})
-    logging.disable()
-    if _runs:
-        telling = threading.Thread(target=_cancel_on_server, daemon=True)
-        telling.start()
-        telling.join(PATIENCE)
-    observer().close()
-    over_the_echo = "\r" if os.isatty(STDERR) else ""  # of ^C
-    os.write(STDERR, f"{over_the_echo}cgcnn: {STOPPED}\n".encode())
-    _end_temporary_server()
-    end_all()
-    os._exit(INTERRUPTED)  # a normal exit would wait for Prefect's threads and for the server that has just ended
+    try:
+        logging.disable()
+        if _runs:
+            cancelling = threading.Thread(target=_cancel_on_server, daemon=True)
+            cancelling.start()
+            cancelling.join(PATIENCE)
+        observer().close()
+        over_the_echo = "\r" if os.isatty(STDERR) else ""  # of ^C
+        os.write(STDERR, f"{over_the_echo}cgcnn: {STOPPED}\n".encode())
+        _end_temporary_server()
+        end_all()
+    finally:
+        # A normal exit would wait for Prefect's threads, and for the server that has just ended.
+        os._exit(INTERRUPTED)
 
 
 def _cancel_on_server() -> None:
@@ -71,10 +74,7 @@ def _cancel_on_server() -> None:
 
 
 def _end_temporary_server() -> None:
-    module = sys.modules.get("prefect.server.api.server")
-    if module is None:
-        return
-    server = module.SubprocessASGIServer().server_process
+    server = _temporary_server()
     if server is None:
         return
     server.terminate()
@@ -83,3 +83,12 @@ def _end_temporary_server() -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
+
+
+def _temporary_server() -> "subprocess.Popen[bytes] | None":
+    """The process of Prefect's temporary server, if this one has started it."""
+    module = sys.modules.get("prefect.server.api.server")
+    one_for_each_process = getattr(
+        module, "SubprocessASGIServer", None
+    )  # None while the main thread imports the module
+    return one_for_each_process().server_process if one_for_each_process else None

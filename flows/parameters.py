@@ -39,7 +39,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     elif field.metadata:
         annotation = Annotated[(annotation, *field.metadata)]
     default = inspect.Parameter.empty if field.is_required() else field.default
-    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 class _Box:

@@ -22,7 +22,7 @@ from tasks.validate import validate
 @flow(name="graphs", task_runner=runner())
 def to_graphs(source, store):
     context = RunContext(store=store)
-    resolved = look(source, None, MaterialsProjectQuery())
+    resolved = resolve_source(source, None, MaterialsProjectQuery())
     downloaded = download(resolved.source, resolved.contents, None, None, context)
     structures = validate(downloaded, resolved.target, ChecksConfig(), context)
     return graphs(structures, resolved.target, GraphConfig(), context)

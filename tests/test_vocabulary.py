@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("flows", "tasks", "crystals", "gnn", "evaluation", "storage", "deployments", "benchmarks")
+FOLDERS = ("cgcnn", "flows", "tasks", "crystals", "gnn", "evaluation", "storage", "deployments", "benchmarks")
 REPLACED = {
     "Near": "TruncatedGaussians",
     "told": "record, summary, description, …",

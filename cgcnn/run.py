@@ -51,9 +51,9 @@ class Run:
         test = "undefined" if card.test is None else f"{card.test:.4g} {card.unit}".rstrip()
         return f"<run {card.run}: test {card.metric.upper()} {test} on {card.materials:,} materials>"
 
-    def model(self, device: str = "auto") -> Model:
-        """The model that it trained, loaded."""
-        return Model(self._store.local_folder(*self._trained), device)
+    def model(self, device: str = "auto", *, trust_code: bool = False) -> Model:
+        """The model that it trained, loaded; `trust_code` as in `cgcnn.load`."""
+        return Model(self._store.local_folder(*self._trained), device, trust_code=trust_code)
 
     def predictions(self) -> pd.DataFrame:
         """One row a material: material_id, formula, split, target, predicted, atomic_numbers, spacegroup_number."""

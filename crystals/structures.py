@@ -14,7 +14,7 @@ from crystals.config import ChecksConfig, GraphConfig
 from crystals.crystal import Crystal
 from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
 from crystals.sources.batches import BATCH
-from crystals.sources.reading import Unreadable, from_pymatgen
+from crystals.sources.reading import Unreadable, from_atoms, from_pymatgen
 from crystals.table import list_column
 
 BOUNDS = ChecksConfig()
@@ -48,24 +48,17 @@ def from_structure(structure: object) -> Crystal:
 
 def from_ase(atoms: Atoms) -> Crystal:
     """The arrays of an Atoms object that is periodic in three directions and has one element on each site."""
-    if not len(atoms):
-        raise Unreadable("unreadable", "has no atoms")
-    _check_periodic(atoms.pbc, atoms.cell.rank)
     # Read from a CIF, a site that elements share has the most frequent one as its symbol, and all of them in `info`.
     for kind, shares in atoms.info.get("occupancy", {}).items():
         if any(share != 1 for share in shares.values()):
             raise Unreadable("ordered", f"sites of kind {kind} are occupied by {_shares(shares)}")
-    wrong = atoms.numbers[(atoms.numbers < 1) | (atoms.numbers > 118)]
-    if len(wrong):
-        raise Unreadable("elements", f"{wrong[0]} is no atomic number")
-    return Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.cell.scaled_positions(atoms.positions))
+    return from_atoms(atoms)
 
 
-def _check_periodic(pbc: Iterable[bool], rank: int = 3) -> None:
-    if not all(pbc) or rank < 3:
+def _check_periodic(pbc: Iterable[bool]) -> None:
+    if not all(pbc):
         flags = " ".join("FT"[int(periodic)] for periodic in pbc)
-        cell = "" if rank == 3 else ", no cell"
-        raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags}{cell})")
+        raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags})")
 
 
 def _shares(shares: dict[str, float]) -> str:

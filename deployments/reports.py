@@ -65,7 +65,7 @@ def reports_app(store: Store) -> Starlette:
         Route("/{key}/{name}", partial(report_file, store)),
         Route("/model/{key}/{name}", partial(model_file, store)),
     ]
-    faults: Any = {InputError: _fault, WorldError: _fault}
+    faults: Any = {InputError: _not_served, WorldError: _out_of_reach}
     app = Starlette(routes=routes, exception_handlers=faults)
     app.router.redirect_slashes = False  # an address is right or it is not
     app.add_middleware(SafeHeaders)
@@ -190,8 +190,13 @@ def _page(html: str) -> Response:
     return HTMLResponse(html, headers={"Content-Security-Policy": policy_of(html[:2000]), "Cache-Control": "no-store"})
 
 
-def _fault(_request: Request, fault: Exception) -> Response:
-    """What is wrong with the store, in a line."""
+def _not_served(_request: Request, fault: Exception) -> Response:
+    """What is wrong with a file or folder of the store, in a line."""
+    return PlainTextResponse(f"{fault}\n", 404)
+
+
+def _out_of_reach(_request: Request, fault: Exception) -> Response:
+    """Why the store cannot be read just now, in a line."""
     return PlainTextResponse(f"{fault}\n", 503)
 
 

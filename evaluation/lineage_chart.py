@@ -64,7 +64,14 @@ def lineage_figure(lineage: Lineage, cards: Mapping[str, Card], scale: Scale) ->
     if not all(decision.promoted for _, _, decision in points):
         key.append(("line s5", "not promoted"))
     caption = _caption(lineage, cards, scale)
-    return Figure(lineage.name, [chart], caption, key) if len(points) > 1 else Figure(lineage.name, [], caption)
+    if len(points) == 1:
+        return Figure(lineage.name, [], caption)
+    numbers = {
+        "seconds since 1970": [at for at, _, _ in points],
+        label: heights,
+        "promoted": [float(decision.promoted) for _, _, decision in points],
+    }
+    return Figure(lineage.name, [chart], caption, key, numbers)
 
 
 def measure_name(card: Card) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("flows", "tasks", "crystals", "gnn", "evaluation", "storage", "tests")
+PACKAGES = ("cgcnn", "flows", "tasks", "crystals", "gnn", "evaluation", "storage", "tests")
 BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 TESTS_OF_ALL = ("tests/crystals/test_sources.py", "tests/gnn/test_models.py")  # run over SOURCES and MODELS
 

@@ -207,7 +207,7 @@ def test_an_external_model_has_no_features(tmp_path):
     )
     save_model({"basis.centres": torch.linspace(0, 8, 41)}, card, tmp_path)
     with pytest.raises(cgcnn.InputError, match=r"torch\.nn:Identity: only cgcnn and cogn have crystal features"):
-        cgcnn.load(tmp_path).embed(bulk("Cu"))
+        cgcnn.load(tmp_path, trust_code=True).embed(bulk("Cu"))
 
 
 def test_it_leaves_the_process_as_it_was(model, structures):

@@ -219,11 +219,27 @@ def _ase(path: Path, kind: str) -> Iterator[Read]:
     """Each frame; where one cannot be read, the reason in its place, and nothing after it."""
     try:
         with _named_plainly(path, kind) as file:
+            if kind == "extxyz":
+                _check_counts(file)
             frames = ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
             while found := _next_quietly(frames):
                 yield _converted(*found)
+    except Unreadable as fault:
+        yield fault
     except ASE_ERRORS as error:
         yield Unreadable("unreadable", f"{ASE_FORMATS.get(kind, 'ASE database')}: {one_line(error)}")
+
+
+def _check_counts(path: Path) -> None:
+    """Raises Unreadable if a frame claims more atoms than the file has lines: ASE would read on for as many lines."""
+    lines = most = 0
+    with path.open("rb") as file:
+        for line in file:
+            lines += 1
+            if line.strip().isdigit():
+                most = max(most, int(line.strip()[:20]))
+    if most > lines:
+        raise Unreadable("unreadable", f"extended XYZ: a frame claims {most:,} atoms, the file has {lines:,} lines")
 
 
 def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:

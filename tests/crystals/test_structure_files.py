@@ -205,6 +205,14 @@ def samples(tmp_path_factory) -> dict[str, bytes]:
     return {kind: written(folder, kind, [SALT, SALT][: 1 + (kind in SEVERAL)]).read_bytes() for kind in NAMES}
 
 
+@pytest.mark.parametrize("count", [b"10000000000", b"99999999999999999999999999"])
+def test_a_frame_that_claims_more_atoms_than_there_are_lines_is_refused_at_once(samples, tmp_path, count):
+    path = tmp_path / "x.extxyz"
+    path.write_bytes(samples["extxyz"].replace(samples["extxyz"].splitlines()[0], count, 1))
+    (reason,) = read(path).values()
+    assert "atoms, the file has" in reason
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(kind=st.sampled_from(sorted(NAMES)), data=st.data())
 def test_a_damaged_file_is_rows_with_reasons_and_never_an_exception(samples, tmp_path, kind, data):

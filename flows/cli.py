@@ -41,6 +41,7 @@ class OneLineParser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code: 0 done, 2 wrong input, 75 try again, 1 a fault of ours."""
     options = parser().parse_args(arguments)
+    options.is_process = arguments is None  # else the caller's signals are not ours to change
     try:
         options.run(options)
     except InputError as error:
@@ -191,7 +192,8 @@ def _described_keys() -> str:
 
 def run_retrain(options: argparse.Namespace) -> None:
     """`cgcnn retrain`: the configuration is checked whole before Prefect is imported."""
-    leave_on_ctrl_c()
+    if options.is_process:
+        leave_on_ctrl_c()
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
     from flows.adhoc import retrain_here  # imports Prefect, which takes seconds

@@ -4,38 +4,26 @@ The files come from anywhere. So the formats are a list of those that hold data 
 (`.pckl`), run (`.py`), or that names other files to be read.
 """
 
-import gzip
 import re
-import shutil
-import struct
-import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
 
-import ase.io
-import ase.io.aims
-import ase.io.trajectory
 import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import BadPoscarWarning
 
+from crystals.ase_files import ASE_FORMATS, ASE_JSON, Read, ase_format, frames_of, opened
 from crystals.crystal import Crystal
 from crystals.sources.batches import Row
 from crystals.sources.files import form_of, rows_of
 from crystals.sources.reading import (
-    PARSER_ERRORS,
     Unreadable,
     crystal_of,
-    from_atoms,
     from_cif,
     from_pymatgen,
     one_line,
@@ -45,26 +33,9 @@ from crystals.sources.table import STRUCTURAL, row_of
 from storage.errors import InputError
 from storage.schemas import MATERIAL_ID
 
-# ASE's name of a format → ours. Each is text or arrays alone, and names no other file.
-ASE_FORMATS = {
-    "extxyz": "extended XYZ (.xyz, .extxyz)",
-    "traj": "ASE trajectory (.traj)",
-    "aims": "FHI-aims (geometry.in)",
-    "espresso-in": "Quantum ESPRESSO input (.pwi)",
-    "gen": "DFTB+ (.gen)",
-    "res": "SHELX (.res)",
-    "xsf": "XCrySDen (.xsf)",
-}
-ASE_JSON = "json"  # an ASE database in one JSON file
 FORMATS = ", ".join(["CIF (.cif)", "POSCAR, CONTCAR (.vasp, .poscar)", *ASE_FORMATS.values()])
 TABLES = "tables and structures in .parquet, .csv, .jsonl, .json"
 IN_FOLDERS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".traj", ".pwi", ".gen", ".res", ".xsf", "geometry.in")
-
-# What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
-ASE_ERRORS = (
-    *(*PARSER_ERRORS, OSError, EOFError, StopIteration, SyntaxError, struct.error, zlib.error),
-    *(ase.io.ParseError, ase.io.aims.AimsParseError, ase.io.trajectory.VersionTooOldError),
-)
 
 
 def rows_in(path: Path) -> Iterator[Row]:
@@ -91,8 +62,8 @@ def rows_in(path: Path) -> Iterator[Row]:
     elif _plain_name(path).startswith("xdatcar"):
         # As POSCAR its first frame would be taken for the whole; ASE's reader does not end on a damaged file.
         yield _refused(path, _not_read())
-    elif not _is_poscar_name(path) and (kind := _ase_format(path)):
-        yield from _numbered(path, _ase(path, kind))
+    elif not _is_poscar_name(path) and (kind := ase_format(path)):
+        yield from _numbered(path, frames_of(path, kind))
     else:
         yield Row(str(path), {}, lambda: _poscar(path))
 
@@ -131,9 +102,6 @@ def _is_poscar_name(path: Path) -> bool:
     return plain.endswith((".vasp", ".poscar")) or plain.startswith(("poscar", "contcar"))
 
 
-Read = Crystal | Unreadable
-
-
 def _numbered(path: Path, found: Iterator[Read]) -> Iterator[Row]:
     """Rows of what was found, numbered only if it is more than one."""
     first, second = next(found, Unreadable("unreadable", "has no structure")), next(found, None)
@@ -161,14 +129,10 @@ def _refused(path: Path, message: str) -> Row:
 
 def _text(path: Path) -> str:
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             return str(file.read().decode("utf-8", "replace"))
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _cif(path: Path) -> Iterator[Read]:
@@ -206,70 +170,6 @@ def _not_read() -> str:
     return f"is in no format that is read here: {FORMATS}; {TABLES}"
 
 
-def _ase_format(path: Path) -> str | None:
-    """The file's format, if it is one of ASE_FORMATS."""
-    try:
-        kind = filetype(str(path.absolute()))
-    except (UnknownFileTypeError, OSError, EOFError, zlib.error):
-        return None
-    return kind if kind in ASE_FORMATS else None
-
-
-def _ase(path: Path, kind: str) -> Iterator[Read]:
-    """Each frame; where one cannot be read, the reason in its place, and nothing after it."""
-    try:
-        with _named_plainly(path, kind) as file:
-            if kind == "extxyz":
-                _check_counts(file)
-            frames = ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
-            while found := _next_quietly(frames):
-                yield _converted(*found)
-    except Unreadable as fault:
-        yield fault
-    except ASE_ERRORS as error:
-        yield Unreadable("unreadable", f"{ASE_FORMATS.get(kind, 'ASE database')}: {one_line(error)}")
-
-
-def _check_counts(path: Path) -> None:
-    """Raises Unreadable if a frame claims more atoms than the file has lines: ASE would read on for as many lines."""
-    lines = most = 0
-    with path.open("rb") as file:
-        for line in file:
-            lines += 1
-            if line.strip().isdigit():
-                most = max(most, int(line.strip()[:20]))
-    if most > lines:
-        raise Unreadable("unreadable", f"extended XYZ: a frame claims {most:,} atoms, the file has {lines:,} lines")
-
-
-def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for atoms in frames:
-            return (atoms,)  # an Atoms object without atoms counts as false
-    return None
-
-
-def _converted(atoms: Atoms) -> Read:
-    try:
-        return from_atoms(atoms)
-    except Unreadable as fault:
-        return fault
-
-
-@contextmanager
-def _named_plainly(path: Path, kind: str) -> Iterator[Path]:
-    """The file, or an unpacked copy where ASE wants a name: some readers take `*` and `[` in it as a pattern."""
-    if ioformats[kind].acceptsfd and path.suffix.lower() != ".gz":
-        yield path.absolute()
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"structure.{kind}"
-        with _opened(path) as packed, copy.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-        yield copy
-
-
 def _table(path: Path) -> Iterator[Row]:
     number, message = 0, "has no rows"
     try:
@@ -285,7 +185,7 @@ def _json(path: Path) -> Iterator[Row]:
     """A table, a structure as pymatgen writes it or a list of them, or an ASE database."""
     key = _first_key(path)
     if key in {"ids", "nextid"} or key.isdigit():
-        yield from _numbered(path, _ase(path, ASE_JSON))
+        yield from _numbered(path, frames_of(path, ASE_JSON))
     elif key in {"lattice", "sites"}:
         yield Row(str(path), {}, lambda: crystal_of({"structure": _text(path)}))
     else:
@@ -307,7 +207,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 def _first_key(path: Path) -> str:
     """The first key of a JSON object that tells what it is; "" for a list, and where none does."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             for prefix, event, value in ijson.parse(file):
                 if not prefix and event == "start_array":
                     return ""

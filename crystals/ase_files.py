@@ -1,0 +1,113 @@
+"""Structures in some of the formats that ASE reads: those that hold data and nothing else.
+
+None is unpickled (`.pckl`) or run (`.py`), and none names other files to be read.
+"""
+
+import gzip
+import shutil
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import ase.io
+import ase.io.aims
+import ase.io.trajectory
+from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+from crystals.crystal import Crystal
+from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_atoms, one_line
+
+# ASE's name of a format → ours. Each is text or arrays alone, and names no other file.
+ASE_FORMATS = {
+    "extxyz": "extended XYZ (.xyz, .extxyz)",
+    "traj": "ASE trajectory (.traj)",
+    "aims": "FHI-aims (geometry.in)",
+    "espresso-in": "Quantum ESPRESSO input (.pwi)",
+    "gen": "DFTB+ (.gen)",
+    "res": "SHELX (.res)",
+    "xsf": "XCrySDen (.xsf)",
+}
+ASE_JSON = "json"  # an ASE database in one JSON file
+
+# What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
+ASE_ERRORS = (
+    *(*PARSER_ERRORS, OSError, EOFError, StopIteration, SyntaxError, struct.error, zlib.error),
+    *(ase.io.ParseError, ase.io.aims.AimsParseError, ase.io.trajectory.VersionTooOldError),
+)
+
+Read = Crystal | Unreadable
+
+
+def ase_format(path: Path) -> str | None:
+    """The file's format, if it is one of ASE_FORMATS."""
+    try:
+        kind = filetype(str(path.absolute()))
+    except (UnknownFileTypeError, OSError, EOFError, zlib.error):
+        return None
+    return kind if kind in ASE_FORMATS else None
+
+
+def frames_of(path: Path, kind: str) -> Iterator[Read]:
+    """Each frame; where one cannot be read, the reason in its place, and nothing after it."""
+    try:
+        with _named_plainly(path, kind) as file:
+            if kind == "extxyz":
+                _check_counts(file)
+            frames = ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
+            while found := _next_quietly(frames):
+                yield _converted(*found)
+    except Unreadable as fault:
+        yield fault
+    except ASE_ERRORS as error:
+        yield Unreadable("unreadable", f"{ASE_FORMATS.get(kind, 'ASE database')}: {one_line(error)}")
+
+
+def _check_counts(path: Path) -> None:
+    """Raises Unreadable if a frame claims more atoms than the file has lines: ASE would read on for as many lines."""
+    lines = most = 0
+    with path.open("rb") as file:
+        for line in file:
+            lines += 1
+            if line.strip().isdigit():
+                most = max(most, int(line.strip()[:20]))
+    if most > lines:
+        raise Unreadable("unreadable", f"extended XYZ: a frame claims {most:,} atoms, the file has {lines:,} lines")
+
+
+def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for atoms in frames:
+            return (atoms,)  # an Atoms object without atoms counts as false
+    return None
+
+
+def _converted(atoms: Atoms) -> Read:
+    try:
+        return from_atoms(atoms)
+    except Unreadable as fault:
+        return fault
+
+
+@contextmanager
+def _named_plainly(path: Path, kind: str) -> Iterator[Path]:
+    """The file, or an unpacked copy where ASE wants a name: some readers take `*` and `[` in it as a pattern."""
+    if ioformats[kind].acceptsfd and path.suffix.lower() != ".gz":
+        yield path.absolute()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"structure.{kind}"
+        with opened(path) as packed, copy.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+        yield copy
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked if its name ends in .gz."""
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]

@@ -126,7 +126,7 @@ class Model:
                 f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur",
                 stacklevel=3,
             )
-        found = np.full((count, *shape), np.nan, parts[0].dtype if parts else np.float64)
+        found = np.full((count, *shape), np.nan, np.float32 if shape else np.float64)
         if parts:
             found[np.concatenate(kept)] = np.concatenate(parts)
         return found

@@ -120,7 +120,7 @@ class Runs(Sequence[Run]):
         if isinstance(which, int):
             return self._found[which]
         fitting = [run for run in self._found if which == run.name] or [run for run in self._found if which in run.name]
-        if len(fitting) == 1:
+        if len({run._trained for run in fitting}) == 1:  # the newest of several cards of one model
             return fitting[0]
         names = ", ".join(run.name for run in (fitting or self._found)[:5]) or "none"
         raise InputError(f"run {which}: {f'fits {len(fitting)} runs' if fitting else 'is no run'}; there is {names}")
@@ -152,5 +152,5 @@ def runs(store: str | PathLike[str] = "store") -> Runs:
     from storage import registry
 
     with arguments_not_options():
-        place = existing(fspath(store))
+        place = existing(fspath(store)).absolute()
         return Runs([Run(run, place) for run in registry.runs(place)])

@@ -30,7 +30,7 @@ def retrain(config: str | PathLike[str] | Sequence[str | PathLike[str]] = (), **
         settings = configured([*layers, *(_nested(key, value) for key, value in keys.items())])
         from flows.adhoc import run_here  # imports Prefect, which takes seconds: after the keys are known to be right
 
-        return Run(run_here(settings), Store.at(settings.store))
+        return Run(run_here(settings), Store.at(settings.store).absolute())
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -13,4 +13,4 @@ def arguments_not_options() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(re.sub(r"(^|\s)--(?=(model|store|source|target|config)\b)", r"\1", str(error))) from None
+        raise InputError(re.sub(r"^--(?=(model|store|source|target|config)\b)", "", str(error))) from None

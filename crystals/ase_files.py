@@ -4,6 +4,7 @@ None is unpickled (`.pckl`) or run (`.py`), and none names other files to be rea
 """
 
 import gzip
+import re
 import shutil
 import struct
 import tempfile
@@ -33,6 +34,7 @@ ASE_FORMATS = {
     "res": "SHELX (.res)",
     "xsf": "XCrySDen (.xsf)",
 }
+MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
 ASE_JSON = "json"  # an ASE database in one JSON file
 
 # What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
@@ -69,15 +71,29 @@ def frames_of(path: Path, kind: str) -> Iterator[Read]:
 
 
 def _check_counts(path: Path) -> None:
-    """Raises Unreadable if a frame claims more atoms than the file has lines: ASE would read on for as many lines."""
-    lines = most = 0
+    """Raises Unreadable where a frame claims more than its file holds: ASE would read on, or allocate, for as much.
+
+    Frames are read as ASE reads them: a line with the number of atoms, a comment, the atoms, at most three lines VEC.
+    """
     with path.open("rb") as file:
-        for line in file:
-            lines += 1
-            if line.strip().isdigit():
-                most = max(most, int(line.strip()[:20]))
-    if most > lines:
-        raise Unreadable("unreadable", f"extended XYZ: a frame claims {most:,} atoms, the file has {lines:,} lines")
+        lines = sum(1 for _ in file)
+        file.seek(0)
+        header = file.readline()
+        while header.strip():
+            try:
+                atoms = int(header[:100].decode("utf-8", "replace"))
+            except ValueError:
+                return  # ASE says what is wrong with it
+            if atoms > lines:
+                raise Unreadable("unreadable", f"a frame claims {atoms:,} atoms, the file has {lines:,} lines")
+            widths = [int(width[:20]) for width in re.findall(rb":[A-Z]:(\d+)", file.readline())]
+            if sum(widths) > MOST_COLUMNS:
+                raise Unreadable("unreadable", f"a frame claims {sum(widths):,} columns; {MOST_COLUMNS:,} are read")
+            for _ in range(atoms):
+                file.readline()
+            header = file.readline()
+            while header.lstrip().startswith(b"VEC"):
+                header = file.readline()
 
 
 def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:

@@ -152,9 +152,19 @@ def _cif(path: Path) -> Iterator[Read]:
             yield fault
 
 
+def _check_poscar_counts(text: str) -> None:
+    """Raises Unreadable where more atoms are claimed than there are lines: pymatgen would make room for all of them."""
+    lines = text.splitlines()
+    counts = next((line.split() for line in lines[5:7] if line.split() and line.split()[0].lstrip("+").isdigit()), [])
+    atoms = sum(int(count[:20]) for count in counts if count.lstrip("+").isdigit())
+    if atoms > len(lines):
+        raise Unreadable("unreadable", f"is no POSCAR: it claims {atoms:,} atoms, and has {len(lines):,} lines")
+
+
 def _poscar(path: Path) -> Crystal:
     text = _text(path)
     try:
+        _check_poscar_counts(text)
         with parsing("is no POSCAR"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.

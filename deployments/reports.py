@@ -13,6 +13,7 @@
 import argparse
 import asyncio
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from evaluation.index import Links, index_page
 from storage.champions import lineages
+from storage.disk import fault_of
 from storage.errors import InputError, WorldError
 from storage.registry import Card, runs
 from storage.store import Store
@@ -45,6 +47,8 @@ REPORT_FILES = ("report.html", "summary.md")
 MODEL_FILES = ("model.json", "model.safetensors")
 PREDICTIONS = "predictions.parquet"
 KEY = re.compile("[0-9a-f]{64}")
+
+log = logging.getLogger("uvicorn.error")  # what the server itself writes its lines to
 
 MOST_CLIENTS = 64  # at a time; more are told to come back later (503)
 MOST_ASKING = 32  # that have been at their request for a second or more; of more, the slowest are cut off
@@ -74,7 +78,11 @@ def reports_app(store: Store) -> Starlette:
 
 def index(store: Store, _request: Request) -> Response:
     """The index of runs, as the store is now."""
-    return _page(index_page(runs(store), lineages(store), served_links, store.address))
+    damage: list[str] = []
+    page = index_page(runs(store, damage.append), lineages(store, damage.append), served_links, store.address)
+    for line in damage:
+        log.warning("%s", line)
+    return _page(page)
 
 
 def served_links(card: Card) -> Links:
@@ -114,7 +122,8 @@ def model_file(store: Store, request: Request) -> Response:
 def file_in(store: Store, step: str, key: str, name: str) -> Path:
     """A file of an artefact; it is fetched first where it was made elsewhere. 404 unless it is one of the store's own.
 
-    A symbolic link below the store's folder is not followed, wherever it leads.
+    A symbolic link below the store's folder is not followed, wherever it leads. Raises InputError if the file has other
+    bytes than were written.
     """
     if not KEY.fullmatch(key):
         raise HTTPException(404)
@@ -122,6 +131,11 @@ def file_in(store: Store, step: str, key: str, name: str) -> Path:
     path = folder / name
     if any(part.is_symlink() for part in (folder.parent, folder, path)) or not path.is_file():
         raise HTTPException(404)
+    artefact = store.read(step, key)
+    stored = artefact.files.get(name) if artefact else None
+    fault = fault_of(store.root, path, stored) if stored else "belongs to no artefact"
+    if fault:
+        raise InputError(f"{step}/{key}/{name} {fault}")
     return path
 
 

@@ -7,6 +7,7 @@ Ctrl-C ends all of it. What was configured in the UI stays in Prefect's database
 
 import argparse
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -136,10 +137,12 @@ def kill_group(leader: int) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether a GET of the address is answered with 200 within 2 s."""
+    """Whether a GET of the address is answered with 200 within 2 s. Exits if what answers is no web server."""
     try:
         with urllib.request.urlopen(address, timeout=2) as answer:
             return bool(answer.status == 200)
+    except http.client.HTTPException:
+        stop(f"{address}: something else than a web server answers there; --port and --reports-port take another port")
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 

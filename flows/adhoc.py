@@ -15,6 +15,7 @@ from flows.show import result
 from flows.temporary_server import STARTED_BY
 from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
+from storage.schemas import safe_name
 from storage.store import Store
 
 
@@ -27,7 +28,6 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
     resolved = check_source(config.source, config.target, config.materials_project)
     store = Store.at(config.store)
     store.check()
-    signal.signal(signal.SIGTERM, _leave)
     if sys.stderr.isatty():
         from tasks.terminal import display, print_log  # rich is needed by nobody else
 
@@ -43,7 +43,7 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
 def _log_file(store: Store, resolved: ResolvedSource) -> Path:
     """The log file of this run, in the store's folder; for a store at a URL, in the folder of its local copy."""
     words = [f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", Path(resolved.source).name, resolved.target]
-    return store.root / "logs" / f"{'-'.join(words)}.log"
+    return store.root / "logs" / f"{safe_name('-'.join(words))[:200]}.log"
 
 
 def run_here(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Run:
@@ -102,6 +102,11 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], InputError | WorldError):
         record.exc_info = None
     return True
+
+
+def leave_on_sigterm() -> None:
+    """From now on SIGTERM ends this process as an exit does, so that Prefect's temporary server is stopped, too."""
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def _leave(*_: object) -> None:

@@ -196,7 +196,10 @@ def run_retrain(options: argparse.Namespace) -> None:
         leave_on_ctrl_c()
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
-    from flows.adhoc import retrain_here  # imports Prefect, which takes seconds
+    from flows.adhoc import leave_on_sigterm, retrain_here  # imports Prefect, which takes seconds
+
+    if options.is_process:
+        leave_on_sigterm()
 
     say("\n".join(retrain_here(config, verbose=options.verbose)))
 
@@ -221,7 +224,7 @@ def run_show(options: argparse.Namespace) -> None:
     from flows.show import shown, write_page
 
     if options.html:
-        say(write_page(options.store, options.html))
+        say(write_page(options.store, options.html, note))
     else:
         say(shown(options.store, as_json=options.json, warn=note))
 

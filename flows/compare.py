@@ -11,6 +11,7 @@ from evaluation.formatting import Scale, error_scale, format_count, format_signe
 from flows.show import existing
 from storage.artefact import format_minute
 from storage.errors import InputError
+from storage.names import split_path
 from storage.registry import Card, Run, card_of, champion_model, runs
 from storage.store import Store
 
@@ -79,10 +80,10 @@ def _settings(card: Card, store: Store) -> dict[str, Any]:
 
 
 def _predictions(card: Card, store: Store) -> Path:
-    path = store.local_folder(*card.model.split("/")) / Path(card.predictions).name
-    if not path.is_file():
-        raise InputError(f"{card.run}: its predictions {store.location(card.predictions)} are lost")
-    return path
+    faults: list[str] = []
+    if store.find(*split_path(card.model), faults.append) is None:
+        raise InputError(f"{card.run}: its predictions {store.location(card.predictions)} are lost or damaged")
+    return store.folder(*split_path(card.model)) / Path(card.predictions).name
 
 
 def _as_json(chosen: list[Run], differing: dict[str, list[Any]], found: dict[str, Any], store: Store) -> str:

@@ -26,7 +26,7 @@ def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
     return "\n\n".join(_describe(run, store) for run in found)
 
 
-def write_page(root: str, page: Path) -> str:
+def write_page(root: str, page: Path, warn: Callable[[str], object]) -> str:
     """Write the index of runs to the file `page`, with links that do not depend on where it lies; what was written."""
     from evaluation.formatting import format_count
     from evaluation.index import index_page  # the other forms need none of what it imports
@@ -36,9 +36,12 @@ def write_page(root: str, page: Path) -> str:
     if not page.parent.is_dir():
         raise InputError(f"--html {page}: there is no folder {page.parent}")
     store = existing(root).absolute()
-    found = runs(store)
-    html = index_page(found, lineages(store), lambda card: _links(card, store), store.address)
-    page.write_text(html, encoding="utf-8")
+    found = runs(store, warn)
+    html = index_page(found, lineages(store, warn), lambda card: _links(card, store), store.address)
+    try:
+        page.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--html {page}: cannot be written: {error.strerror}") from None
     return f"{page}: {format_count(len(found), 'run')}"
 
 

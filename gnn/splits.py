@@ -11,6 +11,7 @@ from storage.schemas import MATERIAL_ID, split_columns
 
 NAMES = ("train", "validation", "test")
 UNUSED = "unused"
+FEWEST = 50  # rows; of fewer, hardly one is drawn for validation
 
 
 def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
@@ -30,6 +31,8 @@ def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
         if name not in splits:
             count = len(splits)
             hint = "choose another split.seed or larger shares"
+            if count < FEWEST:
+                hint = f"these are too few structures to learn from; {FEWEST} or more are needed"
             if column is not None:
                 hint = (
                     f"{column} says {_examples(table[column].to_pylist())}; split.published=false draws a split by hash"

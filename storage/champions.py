@@ -8,6 +8,7 @@ and a missing one unless it is the last.
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.artefact import digest_of
 from storage.errors import InputError
-from storage.names import ArtefactPath, Digest, Line
+from storage.names import ArtefactPath, Digest, Line, Stamp
 from storage.schemas import safe_name
 from storage.store import Store
 
@@ -35,7 +36,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: Line
+    at: Stamp
     kind: Literal["retrain", "promote", "rollback"]
     run: Line
     model: ArtefactPath
@@ -102,13 +103,23 @@ def lineage(store: Store, name: str) -> Lineage:
     return Lineage(name=name, decisions=[entry.decision for entry in entries])
 
 
-def lineages(store: Store) -> list[Lineage]:
-    """The lineages of the store, sorted by name. Raises InputError if a file is damaged or missing."""
+def lineages(store: Store, warn: Callable[[str], object] | None = None) -> list[Lineage]:
+    """The lineages of the store, sorted by name.
+
+    Raises InputError if a file is damaged or missing; with `warn` that lineage is left out, and `warn` gets the line.
+    """
     folders: dict[str, dict[str, str]] = {}
     for path, text in store.read_texts(FOLDER).items():
         folder, _, file = path.rpartition("/")
         folders.setdefault(folder, {})[file] = text
-    chains = [_chain(store, folder, files) for folder, files in folders.items()]
+    chains = []
+    for folder, files in folders.items():
+        try:
+            chains.append(_chain(store, folder, files))
+        except InputError as fault:
+            if warn is None:
+                raise
+            warn(str(fault))
     found = [Lineage(name=chain[0].name, decisions=[entry.decision for entry in chain]) for chain in chains]
     return sorted(found, key=lambda each: each.name)
 

@@ -3,6 +3,7 @@
 Every name is checked when it is read, so that a name which leads out of the store is never used as a path.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
@@ -24,6 +25,15 @@ def _without_breaks(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_without_breaks)]  # a line break in it would look like a line of ours
+
+
+def _is_stamp(text: str) -> str:
+    if not 1970 <= datetime.fromisoformat(text).year < 2200:
+        raise ValueError("is no time between 1970 and 2200")
+    return text
+
+
+Stamp = Annotated[str, AfterValidator(_is_stamp)]  # ISO 8601
 
 
 def split_path(path: str) -> tuple[str, str]:

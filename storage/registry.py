@@ -21,7 +21,7 @@ CHAMPION = "champion"
 class Card(BaseModel):
     """A trained, evaluated, reported model. Paths are relative to the store's root; errors are in `unit`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     run: Line
     name: Line  # of the source and the target: models of one name follow each other as champions
@@ -106,8 +106,12 @@ def champion_model(wanted: str, store: Store) -> str | None:
     if len(champions) == 1:
         return champions[0].model
     if wanted == CHAMPION:
-        names = ", ".join(each.name for each in known) or "none; `cgcnn retrain` makes one"
-        raise InputError(f"say whose champion; {store.location('')} has {names}")
+        if not known:
+            raise InputError(
+                f"the store {store.address} has no champion; is it the right one? `cgcnn retrain` makes one"
+            )
+        names = ", ".join(each.name for each in known)
+        raise InputError(f"say whose champion; {store.address} has {names}")
     return None
 
 

@@ -128,7 +128,7 @@ def _log_warnings(answered: dict[str, Any], log: Log) -> None:
             for kind, count in answered["warnings"].items()
         ]
         log(
-            f"{answered['warned']:,} are unlike the training structures, errors may exceed the test error "
+            f"{answered['warned']:,} unlike the training structures, errors may exceed the test error "
             f"(column `warning`): {', '.join(kinds)}"
         )
 

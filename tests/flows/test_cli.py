@@ -81,7 +81,7 @@ def test_version_and_empty_store(tmp_path, capsys):
         (["show", "--store", "nowhere"], "nowhere: no such folder"),
         (["predict", "nowhere.cif"], "nowhere.cif: no such file"),
         (["predict", "pyproject.toml", "--output", "x.txt"], "ends in .csv or .parquet"),
-        (["predict", "pyproject.toml", "--store", "nowhere"], "whose champion; nowhere has none"),
+        (["predict", "pyproject.toml", "--store", "nowhere"], "nowhere has no champion; is it the right one?"),
         (["retrian"], "invalid choice"),
         ([], "COMMAND"),
     ],

@@ -89,7 +89,7 @@ def test_structures_unlike_the_training_structures_are_warned_of_in_the_table_an
     assert rows[2]["warning"] == "number of atoms 4, in training 2 to 2"
     assert "not periodic" in rows[3]["error"]
     assert float(rows[0]["predicted"]) == pytest.approx(float(rows[2]["predicted"]), rel=1e-4)
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("2 are unlike")]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("2 unlike")]
     assert line.endswith("elements never seen 1 (W), number of atoms 1")
     assert done.stderr.splitlines()[-1].startswith("3 predicted, 1 refused")
     assert "progress" not in done.stderr

@@ -227,7 +227,7 @@ def test_what_a_model_knows_of_itself(model):
     ("arguments", "message"),
     [
         (("nobody",), "model nobody: is no run of"),
-        (("champion", "nowhere"), "nowhere has no champion; is it the right one?"),
+        (("champion", "nowhere"), "model: the store "),
         (("energy",), "model energy: fits 2 runs of"),
     ],
 )

@@ -78,8 +78,9 @@ class Run:
 
     @property
     def _trained(self) -> tuple[str, str]:
-        step, _, key = self._run.card.model.partition("/")
-        return step, key
+        from storage.names import split_path  # loads pydantic
+
+        return split_path(self._run.card.model)
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd

@@ -211,12 +211,6 @@ def write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=4096)
 
 
-def float_columns(schema: pa.Schema) -> list[str]:
-    """The names of the columns that can be a target: floats that are not part of the crystal."""
-    known = {f.name for f in (*IDENTITY, *CRYSTAL, SPACEGROUP, *FAULT)}
-    return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in known]
-
-
 def safe_name(text: str) -> str:
     """`text` as a part of a file name: other characters than letters, digits, `.`, `-`, `_` become dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

@@ -1,6 +1,5 @@
 """The index of runs as a reader sees it, in headless Chromium: at a desk, on a phone, without JavaScript."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,6 @@ from evaluation.index import Links, index_page
 from storage.champions import Decision, Lineage
 from storage.registry import Card, Run
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 ERRORS = {"one": 0.05, "two": None, "three": 0.2, "four": 0.01}
 
 
@@ -39,25 +33,22 @@ def write_index(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened(browser, tmp_path_factory):
     """opened(width, javascript=True): the index in a browser, and what went wrong there."""
     path = tmp_path_factory.mktemp("index") / "index.html"
     write_index(path)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
-        def open_at(width: int, *, javascript: bool = True):
-            page = browser.new_page(viewport={"width": width, "height": 844}, java_script_enabled=javascript)
-            faults: list[str] = []
-            page.on("console", lambda message: faults.append(message.text))
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("request", lambda r: None if r.url.startswith("file://") else faults.append(r.url))
-            page.on("dialog", lambda dialog: (faults.append("dialog"), dialog.dismiss()))
-            page.goto(path.as_uri())
-            return page, faults
+    def open_at(width: int, *, javascript: bool = True):
+        page = browser.new_page(viewport={"width": width, "height": 844}, java_script_enabled=javascript)
+        faults: list[str] = []
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith("file://") else faults.append(r.url))
+        page.on("dialog", lambda dialog: (faults.append("dialog"), dialog.dismiss()))
+        page.goto(path.as_uri())
+        return page, faults
 
-        yield open_at
-        browser.close()
+    return open_at
 
 
 def order(page) -> list[str]:

@@ -47,6 +47,11 @@ class GraphConfig(BaseModel):
         le=0.1,
         description="Neighbours closer in distance than this are one shell (Å); null cuts at max_neighbors exactly.",
     )
+    reduce_symmetry: bool = Field(
+        True,
+        description="One atom stands for all that symmetry makes equal, with their number: the same predictions from "
+        "less than half the atoms and edges. Only for the built-in models.",
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

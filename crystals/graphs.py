@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crystals.config import GraphConfig
-from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
-from crystals.symmetry import spacegroup_number
+from crystals.neighbors import IsolatedAtom, find_neighbors
+from crystals.symmetry import Quotient, reduce, spacegroup_number, whole
 from crystals.table import crystals_of, list_column, rejected_table
 from storage import schemas
 from storage.program import Facts, Spec, main
@@ -52,7 +52,7 @@ def graphs_of(
 ) -> pa.Table:
     """The graphs table of a batch of structures. A structure with an isolated atom is appended to `rejected`."""
     kept: list[int] = []
-    edges: list[Edges] = []
+    graphs: list[Quotient] = []
     groups: list[int | None] = []
     volumes: list[float] = []
     column = batch.column("spacegroup_number").to_pylist()
@@ -65,15 +65,17 @@ def graphs_of(
             rejected.append((batch.column(schemas.MATERIAL_ID)[row].as_py(), "isolated_atom", str(reason)))
             continue
         kept.append(row)
-        edges.append(found)
+        graphs.append(reduce(crystal, found) if config.reduce_symmetry else whole(crystal, found))
         volumes.append(crystal.volume / len(crystal))
         groups.append(column[row] if column[row] is not None else spacegroup_number(crystal))
     rows = batch.take(pa.array(kept, pa.int64()))
     columns = {
-        "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
-        "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
-        "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
-        "edge_image": list_column([e.image.astype(np.int16) for e in edges], pa.int16()),
+        "atomic_numbers": list_column([g.atomic_numbers for g in graphs], pa.uint8()),
+        "multiplicity": list_column([g.multiplicity.astype(np.uint16) for g in graphs], pa.uint16()),
+        "edge_source": list_column([g.edges.source.astype(np.int32) for g in graphs], pa.int32()),
+        "edge_target": list_column([g.edges.target.astype(np.int32) for g in graphs], pa.int32()),
+        "edge_distance": list_column([g.edges.distance.astype(np.float32) for g in graphs], pa.float32()),
+        "edge_image": list_column([g.edges.image.astype(np.int16) for g in graphs], pa.int16()),
         schemas.CELL_VOLUME_PER_ATOM: pa.array(volumes, pa.float64()),
         "spacegroup_number": pa.array(groups, pa.int16()),
     }

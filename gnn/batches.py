@@ -22,6 +22,7 @@ class Batch:
     """B crystals as one graph of N atoms and E edges; the fields have the names of torch_geometric.data.Data."""
 
     z: Tensor  # (N,) atomic numbers
+    multiplicity: Tensor  # (N,) float32, how many atoms of the crystal each one stands for
     edge_index: Tensor  # (2, E) source, target; sorted by target
     edge_distance: Tensor  # (E,) Å
     batch: Tensor  # (N,) the crystal of each atom
@@ -34,7 +35,7 @@ class Batch:
     @cached_property
     def segments(self) -> Segments:
         """The edges in the form in which messages are summed at their targets."""
-        return Segments(self.edge_index[0], self.edge_index[1], len(self.z), self.ptr)
+        return Segments(self.edge_index[0], self.edge_index[1], len(self.z), self.ptr, self.multiplicity)
 
 
 class Graphs:
@@ -46,8 +47,10 @@ class Graphs:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table.drop_columns(["edge_source", "edge_target", "edge_distance"])
+        self.table = table.drop_columns(["multiplicity", "edge_source", "edge_target", "edge_distance"])
         self.atom_start, self.z = _flat(table["atomic_numbers"])
+        _, multiplicity = _flat(table["multiplicity"])
+        self.multiplicity = multiplicity.float()
         self.edge_start, self.source = _flat(table["edge_source"])
         _, self.target = _flat(table["edge_target"])
         _, self.distance = _flat(table["edge_distance"])
@@ -71,6 +74,7 @@ class Graphs:
         edge_index = torch.stack([self.source[edge_at] + shift, self.target[edge_at] + shift])
         return Batch(
             z=self.z[atom_at].long().to(device),
+            multiplicity=self.multiplicity[atom_at].to(device),
             edge_index=edge_index.to(device),
             edge_distance=self.distance[edge_at].to(device),
             batch=torch.repeat_interleave(torch.arange(len(rows)), atoms).to(device),

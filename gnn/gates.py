@@ -28,10 +28,11 @@ def gate_table(model: nn.Module, graphs: Graphs, rows: torch.Tensor, device: tor
     count = torch.zeros(200, dtype=torch.float64)
     for batch in graphs.batches(rows[:CRYSTALS], 64, device):
         bins = (batch.edge_distance / BIN).long().cpu().clamp_(max=len(count) - 1)
-        count += torch.bincount(bins, minlength=len(count))
+        weight = batch.multiplicity[batch.edge_index[1]].double().cpu()
+        count += torch.bincount(bins, weight, minlength=len(count))
         for layer, gate in enumerate(model.gates(batch)):
             sums = total.setdefault(layer, torch.zeros_like(count))
-            sums.index_add_(0, bins, gate.double().cpu())
+            sums.index_add_(0, bins, weight * gate.double().cpu())
     filled = torch.nonzero(count).flatten().tolist()
     found = [
         (layer + 1, (b + 0.5) * BIN, float(sums[b] / count[b]), int(count[b]))

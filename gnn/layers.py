@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gnn.batches import Batch
 from gnn.elements import HIGHEST, element_properties
 from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
 from gnn.segments import Segments
@@ -111,14 +112,29 @@ class _GatedSoftplus(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics where a training batch has one row, whose variance would be 0."""
+    """Batch norm whose rows count several times: a graph with one atom an orbit has the statistics of the whole one.
 
-    def forward(self, value: Tensor) -> Tensor:
-        """(N, F) → (N, F)."""
-        if self.training and len(value) < 2:
-            still = (self.running_mean, self.running_var, self.weight, self.bias)
-            return functional.batch_norm(value, *still, training=False, eps=self.eps)
-        return super().forward(value)
+    Ioffe & Szegedy, ICML 2015. A batch of a single row has no spread of its own and takes the running statistics.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, value: Tensor, count: Tensor | None = None) -> Tensor:
+        """`value` (N, F), `count` (N,) how often each row counts, once if None → (N, F)."""
+        if count is None:
+            count = value.new_ones(len(value))
+        total = count.sum()
+        if not self.training or total < 2:
+            running = (self.running_mean, self.running_var, self.weight, self.bias)
+            return functional.batch_norm(value, *running, training=False, eps=self.eps)
+        mean = count @ value / total
+        centred = value - mean
+        variance = count @ centred.square() / total
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(variance * (total / (total - 1)), self.momentum or 0.0)
+        return torch.addcmul(self.bias, centred, self.weight * (variance + self.eps).rsqrt())
 
 
 class CGConv(nn.Module):
@@ -152,8 +168,8 @@ class CGConv(nn.Module):
         if self.norm is None:
             return atom + added
         if self.normalization == "output":
-            return torch.as_tensor(self.norm(atom + added))
-        after = atom + self.norm(added)
+            return torch.as_tensor(self.norm(atom + added, segments.multiplicity))
+        after = atom + self.norm(added, segments.multiplicity)
         return functional.softplus(after) if self.normalization == "gated" else after
 
     def messages(self, atom: Tensor, edge: Tensor, segments: Segments) -> Tensor:
@@ -170,11 +186,13 @@ class CGConv(nn.Module):
         """(E, 2F) z_ij W + b, the gate's half first, normalised if the gate is; (E, F) without a gate."""
         z: Tensor = self.edges(atom, edge, segments)
         if self.norm_edges is not None:
-            z = self.norm_edges(z)
+            count = None if segments.multiplicity is None else segments.multiplicity[segments.target]
+            z = self.norm_edges(z, count)
         return z
 
 
-def mean_pool(atom: Tensor, crystal: Tensor, count: int) -> Tensor:
-    """Mean over the atoms of each crystal: (N, F), (N,) → (B, F)."""
-    total = atom.new_zeros(count, atom.shape[1]).index_add(0, crystal, atom)
-    return total / torch.bincount(crystal, minlength=count).unsqueeze(1)
+def mean_pool(atom: Tensor, batch: Batch) -> Tensor:
+    """Mean over the atoms of each crystal, an atom counted as often as its multiplicity says: (N, F) → (B, F)."""
+    count = batch.multiplicity[:, None]
+    total = atom.new_zeros(len(batch), atom.shape[1]).index_add(0, batch.batch, count * atom)
+    return total / atom.new_zeros(len(batch), 1).index_add(0, batch.batch, count)

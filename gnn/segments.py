@@ -58,6 +58,7 @@ class Segments:
     target: Tensor
     atoms: int
     ptr: Tensor | None = None  # (B + 1,) the first atom of each crystal
+    multiplicity: Tensor | None = None  # (N,) how many atoms each one stands for; None: one
 
     @cached_property
     def start(self) -> Tensor:

@@ -123,6 +123,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
         [
             *IDENTITY,
             _field("atomic_numbers", pa.list_(pa.uint8())),
+            _field("multiplicity", pa.list_(pa.uint16())),  # atoms that this one stands for
             _field("edge_source", pa.list_(pa.int32())),
             _field("edge_target", pa.list_(pa.int32())),
             _field("edge_distance", pa.list_(pa.float32()), "Å"),
@@ -135,7 +136,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
     )
 
 
-RESERVED = {"edge_source", "edge_target", "edge_distance", "edge_image", "fault_rule", "fault_message"}
+RESERVED = {"multiplicity", "edge_source", "edge_target", "edge_distance", "edge_image", "fault_rule", "fault_message"}
 RESERVED |= {CELL_VOLUME_PER_ATOM}
 
 REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])

@@ -37,7 +37,7 @@ class CGCNN(nn.Module):
         edge = self.basis.truncated(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)
         for convolution in self.convolutions:
             atom = convolution(atom, edge, batch.segments)
-        crystal = mean_pool(atom, batch.batch, len(batch))
+        crystal = mean_pool(atom, batch)
         for layer in self.hidden:
             crystal = functional.softplus(layer(crystal))
         value: Tensor = self.out(crystal)

@@ -52,7 +52,7 @@ class CoGN(nn.Module):
         edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)
-        crystal = mean_pool(atom, batch.batch, len(batch))
+        crystal = mean_pool(atom, batch)
         for layer in self.hidden:
             crystal = functional.silu(layer(crystal))
         value: Tensor = self.out(crystal)

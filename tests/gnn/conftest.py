@@ -19,6 +19,7 @@ def _graph(chance: np.random.Generator, atoms: int) -> dict:
     numbers = chance.choice([3, 8, 11, 17, 92, 118], atoms)
     return {
         "atomic_numbers": numbers.tolist(),
+        "multiplicity": [1] * atoms,
         "edge_source": source.tolist(),
         "edge_target": target.tolist(),
         "edge_distance": distance.tolist(),

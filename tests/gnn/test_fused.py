@@ -21,6 +21,7 @@ def random_batch(seed: int, crystals: int, atoms: int, edges: int, longest: floa
     source = torch.randint(atoms, (crystals, edges), generator=chance) + ptr[:-1, None]
     return Batch(
         z=torch.randint(1, 90, (crystals * atoms,), generator=chance),
+        multiplicity=torch.ones(crystals * atoms),
         edge_index=torch.stack([source.reshape(-1), target.reshape(-1)]),
         edge_distance=torch.rand(crystals * edges, generator=chance) * longest,
         batch=torch.arange(crystals).repeat_interleave(atoms),

@@ -8,11 +8,32 @@ from ase.spacegroup import crystal
 
 from crystals.config import GraphConfig
 from crystals.crystal import Crystal
-from crystals.neighbors import find_neighbors
-from crystals.table import list_column
+from crystals.graphs import graphs_of
 from gnn.batches import Graphs
 from gnn.config import MODELS, ModelConfig
 from gnn.models.registry import build_model
+from storage import schemas
+
+
+def graph_table(cells: list[Crystal], config: GraphConfig) -> pa.Table:
+    """Their graphs as the graph step writes them."""
+    rejected: list[tuple[str, str, str]] = []
+    structures = pa.RecordBatch.from_pylist(
+        [
+            {
+                "material_id": str(n),
+                "formula": "",
+                "lattice": cell.lattice.ravel().tolist(),
+                "atomic_numbers": cell.atomic_numbers.tolist(),
+                "frac_coords": cell.frac_coords.ravel().tolist(),
+                "target": 0.0,
+                "spacegroup_number": 1,
+            }
+            for n, cell in enumerate(cells)
+        ],
+        schema=schemas.structures(["target"], []),
+    )
+    return graphs_of(structures, config, schemas.graphs("target", []), rejected)
 
 
 def strontium_titanate(config: GraphConfig) -> Graphs:
@@ -26,14 +47,7 @@ def strontium_titanate(config: GraphConfig) -> Graphs:
         Crystal(atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions())
         for atoms in (primitive, larger, rattled)
     ]
-    edges = [find_neighbors(cell, config) for cell in cells]
-    columns = {
-        "atomic_numbers": list_column([cell.atomic_numbers for cell in cells], pa.uint8()),
-        "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
-        "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
-        "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
-    }
-    return Graphs(pa.table(columns))
+    return Graphs(graph_table(cells, config))
 
 
 @torch.no_grad()
@@ -54,3 +68,25 @@ def test_a_shell_that_is_cut_does():
     """What the textbook and the authors' code do: which of equal neighbours are kept depends on the cell."""
     three = predicted("cgcnn", GraphConfig(shell_tolerance=None))
     assert float((three - three[0]).abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("config", [GraphConfig(), GraphConfig(cutoff=None, max_neighbors=24)])
+def test_one_atom_an_orbit_gives_the_prediction_of_the_whole_graph(name, config):
+    whole = predicted(name, config.model_copy(update={"reduce_symmetry": False}))
+    assert torch.allclose(predicted(name, config), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_one_atom_an_orbit_trains_as_the_whole_graph():
+    """Batch statistics count an orbit as often as it has atoms: same outputs, same gradients."""
+    outcomes = []
+    for reduce_symmetry in (True, False):
+        graphs = strontium_titanate(GraphConfig(reduce_symmetry=reduce_symmetry))
+        torch.manual_seed(0)
+        model = build_model(ModelConfig()).train()
+        output = model(graphs.batch(torch.arange(3), torch.device("cpu")))
+        output.square().sum().backward()
+        outcomes.append([output.detach(), *(p.grad for p in model.parameters())])
+    assert sum(len(t.flatten()) for t in outcomes[0]) > 1000
+    for one, other in zip(*outcomes, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)

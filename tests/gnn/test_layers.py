@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch_geometric.nn import CGConv as PyGConv
 
+from gnn.batches import Batch
 from gnn.elements import HIGHEST, element_properties
-from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
+from gnn.layers import AtomEmbedding, BatchNorm, CGConv, GaussianBasis, mean_pool
 from gnn.segments import Segments
 
 F, K, N, E = 8, 5, 7, 40
@@ -93,5 +94,34 @@ def test_an_atom_of_nothing_is_refused():
 
 
 def test_pooling_is_the_mean_over_atoms():
-    pooled = mean_pool(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
-    assert pooled.tolist() == [[2.0], [5.0]]
+    atoms = torch.tensor([[1.0], [3.0], [5.0]])
+    none = torch.zeros(0, dtype=torch.long)
+    two = Batch(
+        z=torch.tensor([1, 1, 2]),
+        multiplicity=torch.tensor([1.0, 3.0, 2.0]),
+        edge_index=torch.stack([none, none]),
+        edge_distance=torch.zeros(0),
+        batch=torch.tensor([0, 0, 1]),
+        ptr=torch.tensor([0, 2, 3]),
+        rows=torch.arange(2),
+    )
+    assert mean_pool(atoms, two).tolist() == [[2.5], [5.0]]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_with_counts_is_torchs_own_with_the_rows_repeated(training):
+    counts = torch.tensor([1, 4, 2, 7])
+    value, weight = torch.randn(4, F), torch.randn(F)
+    ours, theirs = BatchNorm(F).train(training), torch.nn.BatchNorm1d(F).train(training)
+    for layer in (ours, theirs):
+        torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
+    repeated = value.repeat_interleave(counts, dim=0)
+    one, other = value.clone().requires_grad_(), repeated.clone().requires_grad_()
+    out, expected = ours(one, counts.float()), theirs(other)
+    assert torch.allclose(out.repeat_interleave(counts, dim=0), expected, atol=1e-6)
+    (counts[:, None] * out * weight).square().sum().backward()
+    ((counts.repeat_interleave(counts)[:, None]).sqrt() * expected * weight).square().sum().backward()
+    summed = torch.zeros_like(value).index_add_(0, torch.arange(4).repeat_interleave(counts), other.grad)
+    assert torch.allclose(one.grad, summed, atol=1e-4)
+    for name in ("running_mean", "running_var"):
+        assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-6)

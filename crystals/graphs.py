@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crystals.config import GraphConfig
 from crystals.neighbors import IsolatedAtom, find_neighbors
-from crystals.symmetry import Quotient, reduce, spacegroup_number, whole
+from crystals.symmetry import Quotient, quotient, spacegroup_number
 from crystals.table import crystals_of, list_column, rejected_table
 from storage import schemas
 from storage.program import Facts, Spec, main
@@ -34,12 +35,13 @@ def build(spec: GraphsSpec) -> Facts:
     splits = schemas.split_columns(source.schema_arrow.names)
     schema = schemas.graphs(spec.target, splits)
     rejected: list[tuple[str, str, str]] = []
-    counts: Counter[str] = Counter(rows=0, accepted=0, atoms=0, edges=0)
+    counts: Counter[str] = Counter(rows=0, accepted=0, atoms=0, orbits=0, edges=0)
     with pq.ParquetWriter(spec.output / "graphs.parquet", schema, compression="zstd") as writer:
         for batch in source.iter_batches(512):
             graphs = graphs_of(batch, spec.config, schema, rejected)
             counts.update(rows=len(batch), accepted=len(graphs))
-            counts.update(atoms=len(graphs["atomic_numbers"].combine_chunks().values))
+            counts.update(atoms=pc.sum(pc.list_flatten(graphs["multiplicity"])).as_py() or 0)
+            counts.update(orbits=len(graphs["atomic_numbers"].combine_chunks().values))
             counts.update(edges=len(graphs["edge_source"].combine_chunks().values))
             writer.write_table(graphs)
     schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
@@ -65,7 +67,7 @@ def graphs_of(
             rejected.append((batch.column(schemas.MATERIAL_ID)[row].as_py(), "isolated_atom", str(reason)))
             continue
         kept.append(row)
-        graphs.append(reduce(crystal, found) if config.reduce_symmetry else whole(crystal, found))
+        graphs.append(quotient(crystal, found, config))
         volumes.append(crystal.volume / len(crystal))
         groups.append(column[row] if column[row] is not None else spacegroup_number(crystal))
     rows = batch.take(pa.array(kept, pa.int64()))

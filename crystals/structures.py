@@ -15,6 +15,7 @@ from crystals.crystal import Crystal
 from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
 from crystals.sources.batches import BATCH
 from crystals.sources.reading import Unreadable, from_atoms, from_pymatgen
+from crystals.symmetry import quotient
 from crystals.table import list_column
 
 BOUNDS = ChecksConfig()
@@ -94,9 +95,10 @@ def _checked(structure: object) -> Crystal:
 
 
 def graph_tables(structures: Iterable[Any], config: GraphConfig, refuse: Refuse) -> Iterator[pa.Table]:
-    """The graphs of as many structures at a time as `cgcnn predict` takes: position, atomic_numbers, edge_…
+    """The graphs of as many structures at a time as `cgcnn predict` takes.
 
-    The lists are as in the graphs table. Of an iterator no more than one table's structures are in memory.
+    Columns: position; atomic_numbers, multiplicity and edge_…, as in the graphs table. Of an iterator no more than one
+    table's structures are in memory.
     """
     stream = iter(structures)
     for start in itertools.count(0, BATCH):
@@ -105,17 +107,18 @@ def graph_tables(structures: Iterable[Any], config: GraphConfig, refuse: Refuse)
             return
         found = list(crystals_with_edges(chunk, config, refuse, start))
         if found:
-            yield _table(found)
+            yield _table(found, config)
 
 
-def _table(found: list[Found]) -> pa.Table:
-    edges = [each.edges for each in found]
+def _table(found: list[Found], config: GraphConfig) -> pa.Table:
+    graphs = [quotient(each.crystal, each.edges, config) for each in found]
     return pa.table(
         {
             "position": pa.array([each.position for each in found], pa.int64()),
-            "atomic_numbers": list_column([each.crystal.atomic_numbers for each in found], pa.uint8()),
-            "edge_source": list_column([e.source.astype(np.int32) for e in edges], pa.int32()),
-            "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
-            "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
+            "atomic_numbers": list_column([g.atomic_numbers for g in graphs], pa.uint8()),
+            "multiplicity": list_column([g.multiplicity.astype(np.uint16) for g in graphs], pa.uint16()),
+            "edge_source": list_column([g.edges.source.astype(np.int32) for g in graphs], pa.int32()),
+            "edge_target": list_column([g.edges.target.astype(np.int32) for g in graphs], pa.int32()),
+            "edge_distance": list_column([g.edges.distance.astype(np.float32) for g in graphs], pa.float32()),
         }
     )

@@ -12,6 +12,7 @@ import moyopy
 import numpy as np
 from numpy.typing import NDArray
 
+from crystals.config import GraphConfig
 from crystals.crystal import Crystal, Floats, Ints
 from crystals.neighbors import Edges
 
@@ -43,6 +44,11 @@ def orbits(crystal: Crystal) -> Ints:
         return np.arange(len(crystal))
     _, first, member = np.unique(found.orbits, return_index=True, return_inverse=True)
     return np.asarray(first[member], dtype=np.int64)
+
+
+def quotient(crystal: Crystal, edges: Edges, config: GraphConfig) -> Quotient:
+    """The graph that is stored: with one atom an orbit where `config.reduce_symmetry` says so, or the whole one."""
+    return reduce(crystal, edges) if config.reduce_symmetry else whole(crystal, edges)
 
 
 def reduce(crystal: Crystal, edges: Edges) -> Quotient:

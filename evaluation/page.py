@@ -51,6 +51,7 @@ class About(BaseModel):
     device: str
     graph_edges: int
     atoms: int
+    orbits: int
     material_page: str | None = None  # address of a material's page, with {id}
 
 

@@ -96,7 +96,7 @@ def _run(view: dict[str, Any]) -> str:
         ["pairs of ids with conflicting labels", f"{about.conflicts:,}"],
         ["split", ", ".join(f"{name} {count:,}" for name, count in about.split.items())],
         ["split by", _text(about.split_by)],
-        ["graphs", f"{about.atoms:,} atoms, {about.graph_edges:,} edges"],
+        ["graphs", f"{about.atoms:,} atoms, {about.orbits:,} of them stored, {about.graph_edges:,} edges"],
         ["parameters", f"{about.parameters:,}"],
         ["epochs", f"{about.epochs}, weights of {about.kept_epoch}"],
         ["training", f"{duration(about.seconds)} on {_text(about.device)}"],

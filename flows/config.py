@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from evaluation.config import PromotionConfig
-from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from gnn.config import MODELS, ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -59,6 +59,17 @@ class RetrainConfig(BaseModel):
     promotion: PromotionConfig = Field(
         PromotionConfig(), description="When a newly trained model takes the champion's place."
     )
+
+    @field_validator("graphs")
+    @classmethod
+    def _weighed_by_the_model(cls, graphs: GraphConfig, info: ValidationInfo) -> GraphConfig:
+        model = info.data.get("model")
+        if model is not None and model.name not in MODELS and graphs.reduce_symmetry:
+            raise ValueError(
+                f"reduce_symmetry has to be false for {model.name}: only {' and '.join(MODELS)} count an atom as often "
+                "as symmetry repeats it"
+            )
+        return graphs
 
 
 class TrainingConfig(BaseModel):

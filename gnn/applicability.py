@@ -22,7 +22,7 @@ def _volume_per_atom(graphs: Graphs) -> Tensor:
 
 
 def _atoms(graphs: Graphs) -> Tensor:
-    return graphs.atom_start.diff().double()
+    return torch.segment_reduce(graphs.multiplicity.double(), "sum", offsets=graphs.atom_start)
 
 
 def _shortest_distance(graphs: Graphs) -> Tensor:

@@ -36,7 +36,7 @@ def _computing_on(wanted: str) -> Iterator[torch.device]:
 
 
 class Predictor:
-    """A model and its card, on a device. Graphs are tables with atomic_numbers, edge_source, _target, _distance."""
+    """A model and its card, on a device. Graphs are tables of crystals.structures.graph_tables' columns."""
 
     def __init__(self, folder: Path, device: str, *, trust_code: bool = False) -> None:
         self._wanted = device

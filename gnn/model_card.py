@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gnn.config import MODELS, ModelConfig
 from storage.errors import InputError
@@ -70,6 +70,12 @@ class ModelCard(BaseModel):
     deviation: float = Field(gt=0)
     elements: list[AtomicNumber] = Field(max_length=118)
     ranges: TrainingRanges | None = None
+
+    @field_validator("graph_config")
+    @classmethod
+    def _whole_graphs(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """A card from before symmetry was reduced is of a model that was trained on whole graphs."""
+        return {"reduce_symmetry": False, **config}
 
     @property
     def scaling(self) -> Scaling:

@@ -13,7 +13,7 @@ from tasks.observer import observer
 from tasks.programs import Program
 
 
-@step(version=3)
+@step(version=4)
 def graph_shard(structures: Shard, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of one shard of structures."""
     path = context.artefacts.local_folder(structures.step, structures.key) / structures.name
@@ -21,7 +21,7 @@ def graph_shard(structures: Shard, target: str, config: GraphConfig, context: Ru
     return BuildPlan(program=Program(module="crystals.graphs", spec=spec))
 
 
-@step(version=1, retries=0)  # its shards have retries of their own
+@step(version=2, retries=0)  # its shards have retries of their own
 def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of every accepted structure. The parts of this artefact are its shards."""
     futures = graph_shard.map(

@@ -41,7 +41,7 @@ def report_key(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name not in COSTS}
 
 
-@step(version=3, extra_key=report_key, on_complete=publish)
+@step(version=4, extra_key=report_key, on_complete=publish)
 def report(  # noqa: PLR0913  a page tells of all steps before it
     downloaded: Artefact,
     structures: Artefact,
@@ -90,6 +90,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             **{name: parameters[name] for name in ("split", "model", "train")},
         },
         "atoms": built["atoms"],
+        "orbits": built["orbits"],
         "graph_edges": built["edges"],
         "material_page": downloaded.facts.get("material_page"),
         **{name: training[name] for name in TRAINING_FACTS},

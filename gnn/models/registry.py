@@ -24,7 +24,11 @@ class ExternalModel(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) standardised targets; logits for a classification."""
+        """(B,) standardised targets; logits for a classification. Raises InputError for symmetry-reduced graphs."""
+        if (batch.multiplicity != 1).any():
+            raise InputError(
+                "graphs.reduce_symmetry: an external model does not weigh atoms by multiplicity; set it to false"
+            )
         value: Tensor = self.model(batch.z, batch.edge_index, self.basis(batch.edge_distance), batch.batch)
         return value.reshape(len(batch))
 

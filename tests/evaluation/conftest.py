@@ -85,6 +85,7 @@ def about(**changes: Any) -> dict[str, Any]:
         "structures_per_second": 1234.5,
         "device": "cpu",
         "graph_edges": 1200,
+        "orbits": 60,
         "atoms": 100,
     } | changes
 

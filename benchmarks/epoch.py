@@ -96,7 +96,7 @@ def graphs_of(structures: int, atoms: int) -> Graphs:
         "edge_target": list_column([e.target.astype(np.int32) for e in edges], pa.int32()),
         "edge_distance": list_column([e.distance.astype(np.float32) for e in edges], pa.float32()),
     }
-    return Graphs(pa.table(columns))
+    return Graphs.of(pa.table(columns))
 
 
 def data_list(graphs: Graphs, target: Tensor) -> list[Data]:

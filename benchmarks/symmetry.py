@@ -50,7 +50,7 @@ def structures(path: Path, rows: int) -> list[pa.RecordBatch]:
 def graphs(batches: list[pa.RecordBatch], config: GraphConfig) -> Graphs:
     """Their graphs."""
     schema = schemas.graphs("target", [])
-    return Graphs(pa.concat_tables(graphs_of(batch, config, schema, []) for batch in batches))
+    return Graphs.of(pa.concat_tables(graphs_of(batch, config, schema, []) for batch in batches))
 
 
 def epoch(model: torch.nn.Module, data: Graphs, optimizer: torch.optim.Optimizer) -> float:

@@ -3,6 +3,7 @@
 An error on the test rows says nothing about a structure from outside this domain.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,14 +12,13 @@ from torch import Tensor
 from gnn.batches import Graphs
 from gnn.elements import HIGHEST, symbol_of
 from gnn.model_card import ModelCard, TrainingRanges
-from storage.schemas import CELL_VOLUME_PER_ATOM
 
 ROUNDING = 1e-3  # relative: coordinates that were written with few digits are no reason to warn
 ELEMENTS = "elements never seen"
 
 
 def _volume_per_atom(graphs: Graphs) -> Tensor:
-    return torch.tensor(graphs.table[CELL_VOLUME_PER_ATOM].to_numpy(), dtype=torch.float64)
+    return graphs.volume_per_atom
 
 
 def _atoms(graphs: Graphs) -> Tensor:
@@ -39,19 +39,17 @@ QUANTITIES: dict[str, tuple[str, str, Callable[[Graphs], Tensor]]] = {
 
 def training_ranges(graphs: Graphs, rows: Tensor) -> TrainingRanges:
     """Smallest and largest value of each quantity among the graphs in `rows` (indices)."""
-    bounds = {}
-    for field, (_, _, values_of) in QUANTITIES.items():
-        values = values_of(graphs)[rows]
-        bounds[field] = (float(values.min()), float(values.max()))
+    bounds = {field: (math.inf, -math.inf) for field in QUANTITIES}
+    for part in graphs.parts(rows):
+        for field, (_, _, values_of) in QUANTITIES.items():
+            values, (low, high) = values_of(part), bounds[field]
+            bounds[field] = (min(low, float(values.min())), max(high, float(values.max())))
     return TrainingRanges(**bounds)
 
 
 def training_elements(graphs: Graphs, rows: Tensor) -> list[int]:
     """The atomic numbers that occur in the graphs in `rows` (indices), ascending."""
-    inside = torch.zeros(len(graphs), dtype=torch.bool)
-    inside[rows] = True
-    elements: list[int] = graphs.z[torch.repeat_interleave(inside, graphs.atom_start.diff())].unique().tolist()
-    return elements
+    return sorted({int(z) for part in graphs.parts(rows) for z in part.z.unique()})
 
 
 def warnings_of(graphs: Graphs, card: ModelCard) -> list[dict[str, str]]:

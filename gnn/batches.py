@@ -1,20 +1,20 @@
-"""Reads graph shards as flat tensors, and cuts batches from them without a Python loop over structures.
+"""Graphs as flat arrays, and batches cut from them without a Python loop over structures.
 
 A list column of Parquet is offsets and one flat array (CSR); so are the graphs here: M graphs, N atoms, E edges.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from gnn.segments import Segments
+from storage.schemas import CELL_VOLUME_PER_ATOM
 
 
 @dataclass
@@ -38,49 +38,104 @@ class Batch:
         return Segments(self.edge_index[0], self.edge_index[1], len(self.z), self.ptr, self.multiplicity)
 
 
+@dataclass
 class Graphs:
-    """All graphs of a data set, in memory.
+    """M graphs: N atoms and E edges in all, in memory, on a GPU, or in files that are mapped into memory."""
 
-    `atom_start`, `edge_start` (M + 1,): where the atoms and edges of each graph begin. `z` (N,) atomic numbers;
-    `source`, `target` (E,) the atoms of each edge, counted within its graph; `distance` (E,) Å. `table` has the other
-    columns of the graphs table, M rows.
-    """
+    atom_start: Tensor  # (M + 1,) int64, where the atoms of each graph begin
+    edge_start: Tensor  # (M + 1,) int64, where the edges of each graph begin
+    z: Tensor  # (N,) uint8, atomic numbers
+    multiplicity: Tensor  # (N,) float32, how many atoms of the crystal each one stands for
+    source: Tensor  # (E,) int32, the atoms of each edge, counted within its graph
+    target: Tensor  # (E,) int32
+    distance: Tensor  # (E,) float32, Å
+    volume_per_atom: Tensor  # (M,) float64, Å³; NaN where it is not known
+    release: Callable[[], None] | None = None  # of mapped files: gives memory back; called after each batch is cut
 
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table.drop_columns(["multiplicity", "edge_source", "edge_target", "edge_distance"])
-        self.atom_start, self.z = _flat(table["atomic_numbers"])
-        _, multiplicity = _flat(table["multiplicity"])
-        self.multiplicity = multiplicity.float()
-        self.edge_start, self.source = _flat(table["edge_source"])
-        _, self.target = _flat(table["edge_target"])
-        _, self.distance = _flat(table["edge_distance"])
+    @property
+    def reads_ahead(self) -> bool:
+        """Do batches come from a disk, so that it pays to cut the next one while one is at work?"""
+        return self.release is not None
+
+    def _release(self) -> None:
+        if self.release is not None:
+            self.release()
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.atom_start) - 1
 
     @classmethod
-    def read(cls, shards: Sequence[Path]) -> "Graphs":
-        """Every graph of the Parquet files, in their order; without the periodic images, which no model here uses."""
-        names = [name for name in pq.read_schema(shards[0]).names if name != "edge_image"]
-        return cls(pa.concat_tables(pq.read_table(path, columns=names) for path in shards))
+    def of(cls, table: pa.Table) -> "Graphs":
+        """The graphs of a table with atomic_numbers, multiplicity, edge_source, _target, _distance; M rows."""
+        atom_start, z = flat(table["atomic_numbers"])
+        _, multiplicity = flat(table["multiplicity"])
+        edge_start, source = flat(table["edge_source"])
+        volume = np.full(len(table), np.nan)
+        if CELL_VOLUME_PER_ATOM in table.column_names:
+            volume = table[CELL_VOLUME_PER_ATOM].to_numpy()
+        return cls(
+            atom_start=torch.from_numpy(atom_start),
+            edge_start=torch.from_numpy(edge_start),
+            z=torch.from_numpy(z),
+            multiplicity=torch.from_numpy(multiplicity.astype(np.float32)),
+            source=torch.from_numpy(source),
+            target=torch.from_numpy(flat(table["edge_target"])[1]),
+            distance=torch.from_numpy(flat(table["edge_distance"])[1]),
+            volume_per_atom=torch.tensor(volume, dtype=torch.float64),
+        )
 
-    def batch(self, rows: Tensor, device: torch.device) -> Batch:
-        """The crystals at the indices `rows` (B,) as one graph on `device`."""
+    def edge_counts(self) -> Tensor:
+        """(M,) the number of edges of each graph, on the CPU."""
+        counts = self.edge_start.diff().cpu()
+        self._release()
+        return counts
+
+    def to(self, device: torch.device) -> "Graphs":
+        """All of it on `device`: batches are cut there."""
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return Graphs(**moved)
+
+    def take(self, rows: Tensor) -> "Graphs":
+        """The graphs at the indices `rows` (B,) alone, in memory."""
         atoms, atom_at = _gather(self.atom_start, rows)
         edges, edge_at = _gather(self.edge_start, rows)
-        ptr = torch.zeros(len(rows) + 1, dtype=torch.long)
-        torch.cumsum(atoms, 0, out=ptr[1:])
+        taken = Graphs(
+            atom_start=_starts(atoms),
+            edge_start=_starts(edges),
+            z=self.z[atom_at],
+            multiplicity=self.multiplicity[atom_at],
+            source=self.source[edge_at],
+            target=self.target[edge_at],
+            distance=self.distance[edge_at],
+            volume_per_atom=self.volume_per_atom[rows],
+        )
+        self._release()
+        return taken
+
+    def parts(self, rows: Tensor, size: int = 4096) -> Iterator["Graphs"]:
+        """The graphs at the indices `rows`, `size` of them at a time in memory."""
+        for part in rows.split(size):
+            yield self.take(part)
+
+    def batch(self, rows: Tensor, device: torch.device) -> Batch:
+        """The crystals at the indices `rows` (B,) as one graph on `device`; it is cut where the arrays are."""
+        there = rows.to(self.atom_start.device)
+        atoms, atom_at = _gather(self.atom_start, there)
+        edges, edge_at = _gather(self.edge_start, there)
+        ptr = _starts(atoms)
         shift = torch.repeat_interleave(ptr[:-1], edges)
         edge_index = torch.stack([self.source[edge_at] + shift, self.target[edge_at] + shift])
-        return Batch(
+        cut = Batch(
             z=self.z[atom_at].long().to(device),
             multiplicity=self.multiplicity[atom_at].to(device),
             edge_index=edge_index.to(device),
             edge_distance=self.distance[edge_at].to(device),
-            batch=torch.repeat_interleave(torch.arange(len(rows)), atoms).to(device),
+            batch=torch.repeat_interleave(torch.arange(len(rows), device=there.device), atoms).to(device),
             ptr=ptr.to(device),
             rows=rows,
         )
+        self._release()
+        return cut
 
     def batches(self, rows: Tensor, size: int, device: torch.device) -> Iterator[Batch]:
         """Batches of `size` crystals (the last may be smaller) at the indices `rows`, in that order."""
@@ -88,13 +143,18 @@ class Graphs:
             yield self.batch(part, device)
 
 
-def _flat(column: pa.ChunkedArray) -> tuple[Tensor, Tensor]:
+def flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets (M + 1,) and values of a list column of M rows; int64, for all chunks together may pass 2³¹ values."""
     lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in column.chunks])
     start = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=start[1:])
-    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    return torch.from_numpy(start), torch.from_numpy(values)
+    return start, np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+
+
+def _starts(count: Tensor) -> Tensor:
+    start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
+    torch.cumsum(count, 0, out=start[1:])
+    return start
 
 
 def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,4 +162,5 @@ def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     first = start[rows]
     count = start[rows + 1] - first
     before = torch.cumsum(count, 0) - count
-    return count, torch.arange(int(count.sum())) + torch.repeat_interleave(first - before, count)
+    places = torch.arange(int(count.sum()), device=start.device)
+    return count, places + torch.repeat_interleave(first - before, count)

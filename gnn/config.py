@@ -75,13 +75,29 @@ class ModelConfig(BaseModel):
         return name
 
 
+class Placement(BaseModel):
+    """How a training runs: what changes no weight but by rounding. The fields of TrainConfig of these names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processes: int | Literal["auto"] = "auto"
+    data: Literal["auto", "resident", "streaming"] = "auto"
+    stall_timeout: float = 1800.0
+
+
 class TrainConfig(BaseModel):
     """How the weights are found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(100, ge=1, le=10_000, description="Passes over the training rows, at most.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Crystals in a batch.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Crystals in a batch, of all processes together.")
+    batch_edges: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda edges: edges is None,
+        description="Fewer crystals in a batch that would have more edges than this; null sets no bound.",
+    )
     learning_rate: float = Field(8e-3, gt=0, le=1, description="Step size at its highest.")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule.")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled for adamw, L2 for the others.")
@@ -116,10 +132,36 @@ class TrainConfig(BaseModel):
         description="here, or gpu-pool: on a worker of the Prefect work pool `gpu`.",
     )
 
+    processes: int | Literal["auto"] = Field(
+        "auto",
+        ge=1,
+        le=4096,
+        exclude_if=lambda processes: processes == "auto",
+        description="Processes that train together on this machine; auto is one a GPU, and one on a CPU.",
+    )
+    data: Literal["auto", "resident", "streaming"] = Field(
+        "auto",
+        exclude_if=lambda data: data == "auto",
+        description="resident keeps all graphs in memory (on the GPU where they fit); streaming reads each batch from "
+        "disk; auto streams what takes more than half of the memory. The weights are the same.",
+    )
+    stall_timeout: float = Field(
+        1800.0,
+        gt=0,
+        exclude_if=lambda seconds: seconds == 1800.0,
+        description="A training that prints no line for so long (s) is ended, and goes on from its last checkpoint.",
+    )
+
     @property
     def without_placement(self) -> Self:
-        """The same without `where`: only what the weights depend on."""
-        return self.model_copy(update={"where": "here"})
+        """The same without what says where and how it runs: only what the weights depend on."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in ("where", *Placement.model_fields)})
+
+    @property
+    def placement(self) -> Placement:
+        """How it runs."""
+        return Placement(**{name: getattr(self, name) for name in Placement.model_fields})
 
     @property
     def keeps_last_epoch(self) -> bool:

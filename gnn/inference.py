@@ -55,7 +55,7 @@ class Predictor:
     def predict(self, table: pa.Table) -> Floats:
         """(B,) in the target's unit, or probabilities: what `cgcnn predict` writes, from the same batches."""
         with _computing_on(self._wanted) as device:
-            graphs = Graphs(table)
+            graphs = Graphs.of(table)
             values = predict(self._model, graphs, torch.arange(len(graphs)), self.card.scaling, device)
             return np.asarray(values.numpy())
 
@@ -73,7 +73,7 @@ class Predictor:
     def embed(self, table: pa.Table) -> NDArray[np.float32]:
         """(B, F): what the last linear layer turns into the prediction."""
         with _computing_on(self._wanted) as device, torch.no_grad(), _inputs_of(self._last) as found:
-            graphs = Graphs(table)
+            graphs = Graphs.of(table)
             for batch in graphs.batches(torch.arange(len(graphs)), EVALUATED, device):
                 self._model(batch)
             return np.asarray(torch.cat(found).cpu().numpy())

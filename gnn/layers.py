@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnn.batches import Batch
+from gnn.distributed import total_with_gradient
 from gnn.elements import HIGHEST, element_properties
 from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
 from gnn.segments import Segments
@@ -112,9 +113,11 @@ class _GatedSoftplus(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm whose rows count several times: a graph with one atom an orbit has the statistics of the whole one.
+    """Batch norm over the rows of all ranks, whose rows count several times.
 
-    Ioffe & Szegedy, ICML 2015. A batch of a single row has no spread of its own and takes the running statistics.
+    So a graph with one atom an orbit has the statistics of the whole one, and a batch that is shared among ranks those
+    of the undivided batch (torch's SyncBatchNorm, which refuses CPUs and knows no counts). Ioffe & Szegedy, ICML 2015.
+    A batch of a single row has no spread of its own and takes the running statistics.
     """
 
     running_mean: Tensor
@@ -122,19 +125,25 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, value: Tensor, count: Tensor | None = None) -> Tensor:
         """`value` (N, F), `count` (N,) how often each row counts, once if None → (N, F)."""
+        if not self.training:
+            return self._by_running_statistics(value)
         if count is None:
             count = value.new_ones(len(value))
-        total = count.sum()
-        if not self.training or total < 2:
-            running = (self.running_mean, self.running_var, self.weight, self.bias)
-            return functional.batch_norm(value, *running, training=False, eps=self.eps)
-        mean = count @ value / total
+        sums = total_with_gradient(torch.cat([count @ value, count.sum()[None]]))
+        total = sums[-1].detach()
+        if total < 2:
+            return self._by_running_statistics(value)
+        mean = sums[:-1] / total
         centred = value - mean
-        variance = count @ centred.square() / total
+        variance = total_with_gradient(count @ centred.square()) / total
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(variance * (total / (total - 1)), self.momentum or 0.0)
         return torch.addcmul(self.bias, centred, self.weight * (variance + self.eps).rsqrt())
+
+    def _by_running_statistics(self, value: Tensor) -> Tensor:
+        still = (self.running_mean, self.running_var, self.weight, self.bias)
+        return functional.batch_norm(value, *still, training=False, eps=self.eps)
 
 
 class CGConv(nn.Module):
@@ -195,4 +204,5 @@ def mean_pool(atom: Tensor, batch: Batch) -> Tensor:
     """Mean over the atoms of each crystal, an atom counted as often as its multiplicity says: (N, F) → (B, F)."""
     count = batch.multiplicity[:, None]
     total = atom.new_zeros(len(batch), atom.shape[1]).index_add(0, batch.batch, count * atom)
-    return total / atom.new_zeros(len(batch), 1).index_add(0, batch.batch, count)
+    atoms = atom.new_zeros(len(batch), 1).index_add(0, batch.batch, count)
+    return total / atoms.clamp(min=1)  # 0 for a crystal that counts for nothing

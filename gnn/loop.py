@@ -1,7 +1,7 @@
 """The training loop: epochs, a checkpoint after each, early stopping, and which epoch's weights are kept."""
 
+import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from gnn import distributed
 from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.config import TrainConfig
+from gnn.cost import Cost
 from gnn.optimization import Schedule, averaged_model, loss_of, optimizer_of
+from gnn.sampling import epoch_order, global_batches, steps_of
 from gnn.scores import Scaling, mean_absolute_error
+from gnn.steps import Step, steps
 from storage.errors import InputError
+
+log = logging.getLogger(__name__)
 
 EVALUATED = 256  # crystals in a batch without gradients
 
@@ -36,6 +41,7 @@ class Data:
     train: Tensor
     validation: Tensor
     device: torch.device
+    edges: Tensor  # (M,) the number of edges of each graph
 
 
 @dataclass
@@ -49,6 +55,90 @@ class TrainingState:
     history: list[EpochMetrics] = field(default_factory=list)
 
 
+class Training:
+    """A model and what changes with each step: its weights, their moving average, the optimizer, the learning rate."""
+
+    def __init__(self, model: nn.Module, data: Data, config: TrainConfig) -> None:
+        self.model, self.data, self.config = model, data, config
+        self.optimizer = optimizer_of(model, config)
+        self.schedule = Schedule(self.optimizer, config, steps_of(config, data.train, data.edges))
+        self.ema = averaged_model(model, config.ema)
+        self.too_many = math.inf  # edges that did not fit the GPU
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule", "ema")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        for name in ("model", "optimizer", "schedule", "ema"):
+            getattr(self, name).load_state_dict(state[name])
+
+    def epoch(self, epoch: int, cost: Cost) -> float:
+        """One pass over the training rows, in an order that depends on (seed, epoch) alone; returns the mean loss."""
+        data, config = self.data, self.config
+        order = epoch_order(data.train, config.seed, epoch)
+        batches = global_batches(order, data.edges, config.batch_size, config.batch_edges)
+        lost = torch.zeros((), dtype=torch.float64, device=data.device)
+        self.model.train()
+        for step in cost.waited(steps(data.graphs, data.edges, batches, data.device)):
+            lost += self._step(step)
+            cost.count(step, len(order))
+        mean = float(distributed.total(lost)) / len(order)
+        if not math.isfinite(mean):
+            raise InputError(
+                f"train.learning_rate {config.learning_rate:g}: the loss is not finite in epoch {epoch + 1}; "
+                "a smaller one, or train.clip, may help"
+            )
+        return mean
+
+    def _step(self, step: Step) -> Tensor:
+        """One update of the weights; returns the sum of this rank's losses."""
+        loss = self._gradients(step)
+        distributed.add_up_gradients(self.model)
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.schedule.after_step()
+        self.ema.update_parameters(self.model)
+        return loss
+
+    def _gradients(self, step: Step) -> Tensor:
+        """The gradients of this rank's part of the mean loss over the batch; returns the sum of its losses.
+
+        A batch that does not fit a GPU is taken in two parts, or in four, …, whose gradients add up.
+        """
+        parts = 1 if step.edges < self.too_many else 2
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return sum((self._part(part) for part in step.split(parts)), step.loss_of_nothing())
+            except torch.OutOfMemoryError:
+                self._check_divisible(step, parts)
+            parts, self.too_many = 2 * parts, min(self.too_many, step.edges)
+            torch.cuda.empty_cache()
+            log.info(
+                "a batch of %s crystals, %s edges, does not fit the GPU's memory: taken in %s parts, batch statistics "
+                "are those of a part; train.batch_edges bounds batches",
+                *(f"{number:,}" for number in (len(step.rows), step.edges, parts)),
+            )
+
+    def _check_divisible(self, step: Step, parts: int) -> None:
+        """Raise InputError where a batch cannot be taken in more parts: the other ranks would not know of it."""
+        if distributed.world_size() > 1 or parts >= len(step.rows):
+            raise InputError(
+                f"train.batch_edges: a batch of {len(step.rows):,} crystals, {step.edges:,} edges, does not fit the "
+                "GPU's memory; a smaller bound, or fewer features, may"
+            ) from None
+
+    def _part(self, step: Step) -> Tensor:
+        batch = step.batch()
+        wanted = self.data.scaling.standardize(self.data.target[batch.rows]).float().to(self.data.device)
+        loss = loss_of(self.model(batch), wanted, self.config) * step.weight
+        (loss / step.whole).backward()
+        return loss.detach().double()
+
+
 def fit(
     model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, on_epoch_end: Callable[[EpochMetrics], None]
 ) -> tuple[dict[str, Tensor], TrainingState, int]:
@@ -56,50 +146,36 @@ def fit(
 
     `checkpoint` is written after each epoch and read at the start: with the same seed on the same machine the result is
     the same bit for bit, however often the training was killed on the way. `on_epoch_end` gets the metrics of each
-    epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the target's unit), seconds. Raises
-    InputError if the loss is not finite.
+    epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the target's unit), and what it took (`Cost`).
+    Every rank calls this; all of them return the same, and rank 0 writes. Raises InputError if the loss is not finite.
     """
-    optimizer = optimizer_of(model, config)
-    schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))
-    ema = averaged_model(model, config.ema)
-    state, kept = TrainingState(), _copy_of_weights(ema.module)
-    saved = load_checkpoint(checkpoint, data.device)
+    training = Training(model, data, config)
+    state, kept = TrainingState(), _copy_of_weights(training.ema.module)
+    saved = load_checkpoint(checkpoint, data.device) if distributed.rank() == 0 else None
+    saved = distributed.share_state(saved, data.device)
     if saved is not None:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        ema.load_state_dict(saved["ema"])
+        training.load_state_dict(saved)
         kept, state = saved["kept"], TrainingState(**saved["state"])
     resumed_from = state.epoch
     while state.epoch < config.epochs and not _is_over(state, config):
-        began = time.perf_counter()
-        rate = optimizer.param_groups[0]["lr"]
-        loss = _train_epoch(model, data, config, optimizer, schedule, ema, state.epoch)
-        predicted = predict(ema.module, data.graphs, data.validation, data.scaling, data.device)
+        cost = Cost(data.device)
+        rate = training.optimizer.param_groups[0]["lr"]
+        loss = training.epoch(state.epoch, cost)
+        predicted = predict(training.ema.module, data.graphs, data.validation, data.scaling, data.device)
         error = mean_absolute_error(predicted, data.target[data.validation])
-        schedule.after_epoch(error)
+        training.schedule.after_epoch(error)
         state.epoch += 1
         if error < state.best_error:
             state.best_error, state.best_epoch = error, state.epoch
         if config.keeps_last_epoch or state.best_epoch == state.epoch:
             state.kept_epoch = state.epoch
-            kept = _copy_of_weights(ema.module)
+            kept = _copy_of_weights(training.ema.module)
         row = {"epoch": state.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
         state.history.append(row)
-        save_checkpoint(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "ema": ema.state_dict(),
-                "kept": kept,
-                "state": vars(state),
-            },
-            checkpoint,
-        )
-        seconds = time.perf_counter() - began
+        if distributed.rank() == 0:
+            save_checkpoint({**training.state_dict(), "kept": kept, "state": vars(state)}, checkpoint)
         readable = {name: float(f"{row[name]:.6g}") for name in row if name != "epoch"}
-        on_epoch_end({"epoch": state.epoch, "epochs": config.epochs, **readable, "seconds": round(seconds, 3)})
+        on_epoch_end({"epoch": state.epoch, "epochs": config.epochs, **readable, **cost.metrics()})
     return kept, state, resumed_from
 
 
@@ -111,42 +187,16 @@ def _is_over(state: TrainingState, config: TrainConfig) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
 
-def _train_epoch(  # noqa: PLR0913  what a step moves: weights, learning rate, average
-    model: nn.Module,
-    data: Data,
-    config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    ema: AveragedModel,
-    epoch: int,
-) -> float:
-    """One pass over the training rows, in an order that depends on (seed, epoch) alone; returns the mean loss."""
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    rows = data.train[torch.randperm(len(data.train), generator=generator)]
-    total = 0.0
-    model.train()
-    for batch in data.graphs.batches(rows, config.batch_size, data.device):
-        wanted = data.scaling.standardize(data.target[batch.rows]).float().to(data.device)
-        loss = loss_of(model(batch), wanted, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip:
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        schedule.after_step()
-        ema.update_parameters(model)
-        total += float(loss.detach()) * len(batch)
-    if not math.isfinite(total):
-        raise InputError(
-            f"train.learning_rate {config.learning_rate:g}: the loss is not finite in epoch {epoch + 1}; "
-            "a smaller one, or train.clip, may help"
-        )
-    return total / len(rows)
-
-
 @torch.no_grad()
 def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
-    """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities."""
+    """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities.
+
+    Where there are several ranks, all of them call this; each predicts every so many batches, and all get all numbers.
+    """
     model.eval()
-    parts = [scaling.to_target(model(batch).cpu().double()) for batch in graphs.batches(rows, EVALUATED, device)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
+    predicted = torch.zeros(len(rows), dtype=torch.float64)
+    for number, places in enumerate(torch.arange(len(rows)).split(EVALUATED)):
+        if number % distributed.world_size() == distributed.rank():
+            batch = graphs.batch(rows[places], device)
+            predicted[places] = scaling.to_target(model(batch).cpu().double())
+    return distributed.total(predicted.to(device)).cpu() if distributed.world_size() > 1 else predicted

@@ -1,6 +1,8 @@
 """Loss, optimizer, learning-rate schedule and moving average of the weights, by their names in TrainConfig."""
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,24 +14,41 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from gnn.config import TrainConfig
 
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "l1": functional.l1_loss,
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
+
 
 def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
-    """The mean loss over a batch: `output` (B,) standardised targets or logits, `target` (B,) likewise or 0 and 1."""
+    """The loss summed over a batch: `output` (B,) standardised targets or logits, `target` (B,) likewise or 0 and 1."""
     if config.task == "classification":
-        return functional.binary_cross_entropy_with_logits(output, target)
-    if config.loss == "huber":
-        return functional.huber_loss(output, target)
-    return functional.l1_loss(output, target) if config.loss == "l1" else functional.mse_loss(output, target)
+        return functional.binary_cross_entropy_with_logits(output, target, reduction="sum")
+    return LOSSES[config.loss](output, target, reduction="sum")
 
 
 def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimizer over the weights of `model`; `fused` is one kernel for all tensors instead of one each."""
+    _leave_out_the_compiler()
     parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
     if config.optimizer == "adam":
         return Adam(parameters, lr=rate, weight_decay=decay, fused=True)
     return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+def _leave_out_the_compiler() -> None:
+    """Save the seconds in which an optimizer imports torch's compiler, only to keep its methods from being compiled.
+
+    Where torch finds this attribute, it takes the method as already kept from that; where it is called otherwise in
+    another release, the compiler is imported as ever.
+    """
+    for method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+        plain: Any = inspect.unwrap(method)
+        if plain is not method:
+            plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
 class Schedule:
@@ -39,8 +58,7 @@ class Schedule:
     arXiv:1608.03983, without restarts; plateau: half the rate when the validation error stops falling.
     """
 
-    def __init__(self, optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> None:
-        steps = config.epochs * steps_per_epoch
+    def __init__(self, optimizer: Optimizer, config: TrainConfig, steps: int) -> None:
         self._by_step: LRScheduler | None = None
         self._by_error: ReduceLROnPlateau | None = None
         if config.schedule == "onecycle":

@@ -43,9 +43,10 @@ def build(spec: PredictSpec) -> Facts:
     kinds: Counter[str] = Counter()
     unseen: set[int] = set()
     total, done = sum(pq.read_metadata(path).num_rows for path in spec.graphs), 0
-    for graphs in _parts(spec.graphs):
+    for table in _parts(spec.graphs):
+        graphs = Graphs.of(table)
         values = predict(model, graphs, torch.arange(len(graphs)), card.scaling, device).tolist()
-        positions = map(int, graphs.table[schemas.MATERIAL_ID].to_pylist())
+        positions = map(int, table[schemas.MATERIAL_ID].to_pylist())
         for position, value, warnings in zip(positions, values, warnings_of(graphs, card), strict=True):
             if not math.isfinite(value):
                 raise InputError(f"{spec.model}: the model's prediction for {inputs['id'][position]} is {value}")
@@ -69,14 +70,14 @@ def build(spec: PredictSpec) -> Facts:
     }
 
 
-def _parts(shards: Sequence[Path]) -> Iterator[Graphs]:
+def _parts(shards: Sequence[Path]) -> Iterator[pa.Table]:
     """The graphs of the shards, a row group in memory at a time; row groups without rows are left out."""
     for path in shards:
         with pq.ParquetFile(path) as file:
             names = [name for name in file.schema_arrow.names if name != "edge_image"]
             for group in range(file.num_row_groups):
                 if file.metadata.row_group(group).num_rows:
-                    yield Graphs(file.read_row_group(group, columns=names))
+                    yield file.read_row_group(group, columns=names)
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -1,48 +1,61 @@
 """Divides the structures into train, validation and test rows, by a published column or by a hash of their group."""
 
 import re
+from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gnn.config import SplitConfig
 from storage.errors import InputError
 from storage.partition import stable_fraction
 from storage.schemas import MATERIAL_ID, split_columns
 
-NAMES = ("train", "validation", "test")
 UNUSED = "unused"
+NAMES = ("train", "validation", "test", UNUSED)
+TRAIN, VALIDATION, TEST = range(3)
+Codes = NDArray[np.uint8]
 FEWEST = 50  # rows; of fewer, hardly one is drawn for validation
 
 
-def assign(table: pa.Table, config: SplitConfig) -> tuple[list[str], str]:
-    """The split of every row (train, validation, test or unused), and a phrase that says how it was decided.
+def assign(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, str]:
+    """The split of every row of all tables, as an index of NAMES (M,), and a phrase that says how it was decided.
 
-    A row's split depends on its own group and the seed alone: it stays where it is as the data grows. Raises InputError
-    if a split is left without rows, or a column or fold that `config` names is not there.
+    The tables are looked at one after the other, twice. A row's split depends on its own group and the seed alone: it
+    stays where it is as the data grows. Raises InputError if a split is left without rows, or a column or fold that
+    `config` names is not there.
     """
-    groups = _groups(table, config)
-    column = _published_column(table, config)
+    column = _published_column(next(iter(tables)).column_names, config)
     if column is None:
-        splits = [_drawn(group, config) for group in groups]
+        said: set[str] = set()
         split_by = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
     else:
-        splits, split_by = _published(table[column].to_pylist(), groups, column, config)
-    for name in NAMES:
-        if name not in splits:
-            count = len(splits)
+        said = {value for table in tables for value in table[column].unique().to_pylist() if value is not None}
+        split_by = _phrase(said, column, config)
+    codes = np.concatenate([_codes(table, column, said, config) for table in tables])
+    for code, name in enumerate(NAMES[:3]):
+        if not (codes == code).any():
             hint = "choose another split.seed or larger shares"
-            if count < FEWEST:
+            if len(codes) < FEWEST:
                 hint = f"these are too few structures to learn from; {FEWEST} or more are needed"
             if column is not None:
-                hint = (
-                    f"{column} says {_examples(table[column].to_pylist())}; split.published=false draws a split by hash"
-                )
-            raise InputError(f"split: no {name} rows among {count:,} ({split_by}); {hint}")
-    return splits, split_by
+                hint = f"{column} says {_examples(said)}; split.published=false draws a split by hash"
+            raise InputError(f"split: no {name} rows among {len(codes):,} ({split_by}); {hint}")
+    return codes, split_by
 
 
-def _published_column(table: pa.Table, config: SplitConfig) -> str | None:
-    known = split_columns(table.column_names)
+def _codes(table: pa.Table, column: str | None, said: set[str], config: SplitConfig) -> Codes:
+    groups = _groups(table, config)
+    if column is None:
+        names = [_drawn(group, config) for group in groups]
+    else:
+        names = _published(table[column].to_pylist(), groups, said, column, config)
+    return np.array([NAMES.index(name) for name in names], dtype=np.uint8)
+
+
+def _published_column(names: list[str], config: SplitConfig) -> str | None:
+    known = split_columns(names)
     if config.column is not None:
         if config.column not in known:
             raise InputError(f"split.column {config.column}: no such column; it has {', '.join(known) or 'none'}")
@@ -55,32 +68,48 @@ def _published_column(table: pa.Table, config: SplitConfig) -> str | None:
     return folds[0] if len(folds) == 1 else None
 
 
-def _published(values: list[str | None], groups: list[str], column: str, config: SplitConfig) -> tuple[list[str], str]:
+def _phrase(said: set[str], column: str, config: SplitConfig) -> str:
+    """How a published column that says this decides. Raises InputError for a fold that it does not have."""
+    split_by = f"published {column}"
     if column.endswith("fold"):
-        folds = sorted({value for value in values if value is not None})
-        if str(config.fold) not in folds:
-            raise InputError(f"split.fold {config.fold}: {column} has {', '.join(folds)}")
-        values = [value and ("test" if value == str(config.fold) else "train") for value in values]
-        split_by = f"published {column}, fold {config.fold}"
-    else:
-        split_by = f"published {column}"
-    there = set(values)
-    if "test" not in there and "validation" in there:
-        # The rows that are reported must not choose the epoch: published validation rows are reported where the
-        # source keeps its test rows to itself.
-        values = ["test" if value == "validation" else value for value in values]
+        if str(config.fold) not in said:
+            raise InputError(f"split.fold {config.fold}: {column} has {', '.join(sorted(said))}")
+        split_by += f", fold {config.fold}"
+    elif _reports_validation(said):
         split_by += ", its validation rows reported as test"
-    if "validation" not in there or "test" not in there:
+    if column.endswith("fold") or _cuts_validation(said):
+        split_by += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
+    return split_by
+
+
+def _reports_validation(said: set[str]) -> bool:
+    """The rows that are reported must not choose the epoch: published validation rows are reported where the source
+    keeps its test rows to itself.
+    """
+    return "test" not in said and "validation" in said
+
+
+def _cuts_validation(said: set[str]) -> bool:
+    return "validation" not in said or "test" not in said
+
+
+def _published(
+    values: list[str | None], groups: list[str], said: set[str], column: str, config: SplitConfig
+) -> list[str]:
+    if column.endswith("fold"):
+        values = [value and ("test" if value == str(config.fold) else "train") for value in values]
+    elif _reports_validation(said):
+        values = ["test" if value == "validation" else value for value in values]
+    if column.endswith("fold") or _cuts_validation(said):
         values = [
             "validation" if value == "train" and _fraction(group, config) < config.validation else value
             for value, group in zip(values, groups, strict=True)
         ]
-        split_by += f", validation cut from train by hash of {config.group.replace('_', ' ')}"
-    return [value if value in NAMES else UNUSED for value in values], split_by
+    return [value if value in NAMES else UNUSED for value in values]
 
 
-def _examples(values: list[str | None]) -> str:
-    distinct = sorted({str(value) for value in values})
+def _examples(said: set[str]) -> str:
+    distinct = sorted(said)
     return ", ".join(distinct[:5]) + (", …" if len(distinct) > 5 else "")
 
 

@@ -11,21 +11,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from gnn import distributed, launch
 from gnn.applicability import training_elements, training_ranges
-from gnn.batches import Graphs
 from gnn.checkpoint import save_model
-from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from gnn.config import ModelConfig, Placement, SplitConfig, TrainConfig
+from gnn.cost import peak_memory
 from gnn.gates import gate_table
-from gnn.loop import Data, EpochMetrics, fit, predict
+from gnn.graph_files import RowGroups, decode, open_graphs, streams
+from gnn.loop import Data, EpochMetrics, TrainingState, fit, predict
 from gnn.model_card import ModelCard
 from gnn.models.registry import build_model
 from gnn.scores import Scaling
-from gnn.splits import NAMES, assign
+from gnn.splits import NAMES, TEST, TRAIN, VALIDATION, Codes, assign
 from storage import schemas
-from storage.errors import InputError
+from storage.errors import InputError, WorldError
 from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,7 @@ log = logging.getLogger(__name__)
 
 class TrainSpec(Spec):
     """The training's inputs: graph shards, the configuration they were built with, the target and its unit, the model,
-    the training and the split, and the device (auto, cpu, cuda).
+    the training and the split, the device (auto, cpu, cuda), and how it runs.
     """
 
     graphs: list[Path]
@@ -44,34 +48,69 @@ class TrainSpec(Spec):
     train: TrainConfig
     split: SplitConfig
     device: str = "auto"
+    placement: Placement = Placement()
 
 
 def build(spec: TrainSpec) -> Facts:
-    """Write model.safetensors, model.json, history, predictions and, where the model has gates, gates.parquet."""
+    """Write model.safetensors, model.json, history, predictions and, where the model has gates, gates.parquet.
+
+    Where the training is of several processes, this starts them, and each of them comes here again as a rank.
+    """
+    if not distributed.is_rank():
+        processes = _processes(spec)
+        if processes > 1 or launch.RENDEZVOUS in os.environ:
+            return launch.launch(spec, "gnn.train", processes)
+        return train(spec)
+    launch.end_with_launcher()
+    if launch.give_up_before(spec):
+        sys.exit()
+    try:
+        facts = train(spec)
+    except (InputError, WorldError) as error:
+        launch.give_up(spec, error)
+        sys.exit()
+    if int(os.environ["RANK"]):
+        sys.exit()  # rank 0 reports
+    return facts
+
+
+def _processes(spec: TrainSpec) -> int:
+    """How many processes `train.processes` asks for on this machine."""
+    if spec.placement.processes != "auto":
+        return spec.placement.processes
+    return max(1, torch.cuda.device_count()) if spec.device in {"auto", "cuda"} else 1
+
+
+def train(spec: TrainSpec) -> Facts:
+    """Train as the only process, or as one rank of several; all ranks return the same, and rank 0 writes."""
     device = select_device(spec.device)
-    graphs = Graphs.read(spec.graphs)
-    splits, split_by = assign(graphs.table, spec.split)
-    data = data_of(graphs, splits, spec, device)
-    torch.manual_seed(spec.train.seed)
-    # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its reader.
-    model = build_model(spec.model, trust_code=True).to(device)
-    parameters = sum(p.numel() for p in model.parameters())
-    log.info(
-        "%s: %s parameters, %s training rows, on %s", spec.model.name, f"{parameters:,}", f"{len(data.train):,}", device
-    )
-    began = time.perf_counter()
-    weights, state, resumed_from = fit(
-        model, data, spec.train, spec.scratch / "checkpoint.pt", epoch_logger(spec.train.epochs)
-    )
-    seconds = time.perf_counter() - began
-    model.load_state_dict(weights)
-    save_model(weights, card_of(spec, data), spec.output)
-    schemas.write_table(history_table(state.history), spec.output / "history.parquet")
-    schemas.write_table(predictions_table(model, data, splits), spec.output / "predictions.parquet")
-    watched = [row for row, split in enumerate(splits) if split in {"validation", "test"}]
-    gates = gate_table(model, graphs, torch.tensor(watched), device)
-    if gates is not None:
-        schemas.write_table(gates, spec.output / "gates.parquet")
+    with distributed.process_group(device):
+        if distributed.rank():
+            logging.getLogger().setLevel(logging.WARNING)
+        folder = spec.scratch / f"arrays-{os.environ.get('GROUP_RANK', '0')}"  # a folder a machine
+        decode(spec.graphs, spec.target, folder)
+        codes, split_by = assign(RowGroups(spec.graphs, _split_columns(spec.graphs[0])), spec.split)
+        data, streaming = data_of(folder, codes, spec, device)
+        torch.manual_seed(spec.train.seed)
+        # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its
+        # reader.
+        model = build_model(spec.model, trust_code=True).to(device)
+        parameters = sum(p.numel() for p in model.parameters())
+        log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
+        waited: list[float] = []
+        show = epoch_logger(spec.train.epochs)
+
+        def on_epoch_end(metrics: EpochMetrics) -> None:
+            waited.append(metrics["data_wait"] * metrics["seconds"])
+            show(metrics)
+
+        began = time.perf_counter()
+        weights, state, resumed_from = fit(model, data, spec.train, spec.scratch / "checkpoint.pt", on_epoch_end)
+        seconds = time.perf_counter() - began
+        model.load_state_dict(weights)
+        predicted = predict(model, data.graphs, torch.arange(len(codes)), data.scaling, device)
+        if not distributed.rank():
+            write(spec, model, data, state, codes, predicted)
     epochs = state.epoch - resumed_from
     return {
         "target": spec.target,
@@ -81,11 +120,46 @@ def build(spec: TrainSpec) -> Facts:
         "kept_epoch": state.kept_epoch,
         "seconds": seconds,
         "structures_per_second": len(data.train) * epochs / seconds,
+        "edges_per_second": int(data.edges[data.train].sum()) * epochs / seconds,
+        "data_wait": sum(waited) / seconds,
+        "peak_memory_mib": peak_memory(device) // 2**20,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "data": "streaming" if streaming else "resident",
         "device": device_name(device),
-        "split": {name: splits.count(name) for name in sorted(set(splits))},
+        "split": {name: int((codes == code).sum()) for code, name in enumerate(NAMES) if (codes == code).any()},
         "split_by": split_by,
         "resumed_from": resumed_from,
     }
+
+
+def write(
+    spec: TrainSpec, model: torch.nn.Module, data: Data, state: TrainingState, codes: Codes, predicted: Tensor
+) -> None:
+    """Write the files of the artefact into `spec.output`. `codes` (M,) are splits, `predicted` (M,) in the unit."""
+    save_model(model.state_dict(), card_of(spec, data), spec.output)
+    schemas.write_table(history_table(state.history), spec.output / "history.parquet")
+    write_predictions(spec, data, codes, predicted)
+    watched = torch.from_numpy(np.flatnonzero((codes == VALIDATION) | (codes == TEST)))
+    gates = gate_table(model, data.graphs, watched, data.device)
+    if gates is not None:
+        schemas.write_table(gates, spec.output / "gates.parquet")
+
+
+def _how(data: Data, *, streaming: bool) -> str:
+    """The rest of the log line that says what is trained on what."""
+    ranks = distributed.world_size()
+    parts = [
+        f"{len(data.train):,} training rows",
+        f"{'streaming' if streaming else 'resident'} data",
+        f"on {data.device}",
+    ]
+    parts += [f"{ranks} processes"] if ranks > 1 else []
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return ", ".join([*parts, *([f"restart {attempt} after a process died"] if attempt else [])])
+
+
+def _split_columns(shard: Path) -> list[str]:
+    return [schemas.MATERIAL_ID, "formula", *schemas.split_columns(pq.read_schema(shard).names)]
 
 
 def select_device(wanted: str) -> torch.device:
@@ -104,6 +178,9 @@ def select_device(wanted: str) -> torch.device:
     # Gaussians far from their centre are denormal numbers, on which an x86 core multiplies several times slower.
     # Threads inherit this, so it has to stand before the first parallel operation.
     torch.set_flush_denormal(True)
+    if wanted == "cuda" and distributed.is_rank():
+        wanted = f"cuda:{distributed.local_rank()}"
+        torch.cuda.set_device(wanted)
     return torch.device(wanted)
 
 
@@ -114,21 +191,25 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def data_of(graphs: Graphs, splits: list[str], spec: TrainSpec, device: torch.device) -> Data:
-    """The targets of all rows, their scaling from the training rows, and the indices of the rows of each split.
+def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -> tuple[Data, bool]:
+    """The graphs in `folder`, the targets of all rows, their scaling from the training rows, the rows of each split.
 
-    For a classification the target becomes 1 above the threshold, else 0. Raises InputError where all training rows
-    lie on one side of it.
+    Also whether graphs are streamed from the disk. For a classification the target becomes 1 above the threshold, else
+    0. Raises InputError where all training rows lie on one side of it.
     """
-    target = torch.from_numpy(graphs.table[spec.target].to_numpy().astype(np.float64))
-    if spec.train.task == "classification":
-        target = (target > spec.train.threshold).double()
-    rows = {name: torch.tensor([n for n, split in enumerate(splits) if split == name]) for name in NAMES}
+    streaming = streams(folder, spec.placement.data, device)
+    graphs, target = open_graphs(folder, streaming=streaming)
+    edges = graphs.edge_counts()
+    if device.type == "cuda" and not streaming:
+        graphs = graphs.to(device)
     classification = spec.train.task == "classification"
-    if classification and len(target[rows["train"]].unique()) < 2:
+    if classification:
+        target = (target > spec.train.threshold).double()
+    train, validation = (torch.from_numpy(np.flatnonzero(codes == code)) for code in (TRAIN, VALIDATION))
+    if classification and len(target[train].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    scaling = Scaling.fit(target[rows["train"]], classification=classification)
-    return Data(graphs, target, scaling, rows["train"], rows["validation"], device)
+    scaling = Scaling.fit(target[train], classification=classification)
+    return Data(graphs, target, scaling, train, validation, device, edges), streaming
 
 
 def card_of(spec: TrainSpec, data: Data) -> ModelCard:
@@ -152,22 +233,31 @@ def history_table(history: list[EpochMetrics]) -> pa.Table:
     return pa.Table.from_pylist(history, schema=schemas.HISTORY)
 
 
-def predictions_table(model: torch.nn.Module, data: Data, splits: list[str]) -> pa.Table:
-    """The PREDICTIONS table: every row of every split, sorted by material_id."""
-    predicted = predict(model, data.graphs, torch.arange(len(data.graphs)), data.scaling, data.device)
-    table = data.graphs.table
-    columns = {
-        **{name: table[name] for name in (schemas.MATERIAL_ID, "formula", "atomic_numbers", "spacegroup_number")},
-        "split": splits,
-        "target": data.target.numpy(),
-        "predicted": predicted.numpy(),
-    }
-    found = pa.table([columns[f.name] for f in schemas.PREDICTIONS], schema=schemas.PREDICTIONS)
-    return found.sort_by(schemas.MATERIAL_ID)
+def write_predictions(spec: TrainSpec, data: Data, codes: Codes, predicted: Tensor) -> None:
+    """Write the PREDICTIONS table: every row of every split, in the order of the shards, some rows at a time."""
+    names = np.array(NAMES)[codes]
+    known = [schemas.MATERIAL_ID, "formula", "atomic_numbers", "spacegroup_number"]
+    first = 0
+    with pq.ParquetWriter(spec.output / "predictions.parquet", schemas.PREDICTIONS, compression="zstd") as writer:
+        for table in RowGroups(spec.graphs, known):
+            rows = slice(first, first + len(table))
+            columns = {
+                **{name: table[name] for name in known},
+                "split": names[rows],
+                "target": data.target[rows].numpy(),
+                "predicted": predicted[rows].numpy(),
+            }
+            writer.write_table(pa.table([columns[f.name] for f in schemas.PREDICTIONS], schema=schemas.PREDICTIONS))
+            first += len(table)
 
 
 def epoch_logger(epochs: int) -> Callable[[EpochMetrics], None]:
-    """A callback for the end of an epoch: one JSON line, or a bar where the standard output is a terminal."""
+    """A callback for the end of an epoch: one JSON line, or a bar where the standard output is a terminal.
+
+    Of several ranks the first one speaks.
+    """
+    if distributed.rank():
+        return lambda _metrics: None
     if not sys.stdout.isatty():
         return lambda metrics: print(json.dumps(metrics), flush=True)
     bar = tqdm(total=epochs, unit="epoch")

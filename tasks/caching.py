@@ -16,6 +16,7 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, Field
 
+from gnn.config import Placement
 from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
@@ -31,6 +32,7 @@ class RunContext(BaseModel):
 
     store: str
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    placement: Placement = Field(Placement(), description="How a training runs: in how many processes, on what data.")
     dispatch: bool = Field(False, description="True to run the steps that support it on another work pool.")
 
     @property

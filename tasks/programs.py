@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from json import loads
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 from pydantic_core import to_json
@@ -33,7 +34,8 @@ _running: set[subprocess.Popen[str]] = set()
 class Program(BaseModel):
     """A module to run with `python -m`, and the fields of its spec other than `output` and `scratch`.
 
-    `secrets` are passed in the program's environment, and replaced by *** in every line that it prints.
+    `secrets` are passed in the program's environment, and replaced by *** in every line that it prints. A program that
+    prints no line for `silence` seconds hangs, and is ended; None lets it be silent for as long as it likes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +43,7 @@ class Program(BaseModel):
     module: str
     spec: dict[str, Any]
     secrets: dict[str, SecretStr] = {}
+    silence: float | None = None
 
     def shown(self, line: str) -> str:
         """A line of the program's output as it may be shown: printable, with *** in place of a secret."""
@@ -57,26 +60,60 @@ def run_program(program: Program, work: Path, on_line: Callable[[str], None]) ->
     """Run `program` in the folder `work`; it writes its files to `work/output`. Returns its facts.
 
     `work/scratch` keeps what a killed attempt left for the next one. `on_line` is called with each line of the standard
-    output. Raises InputError or WorldError if the program ends with their exit codes, WorldError if it was killed, and
-    ProgramFailed if it ends with any other code.
+    output. Raises InputError or WorldError if the program ends with their exit codes, WorldError if it was killed or
+    silent for too long, and ProgramFailed if it ends with any other code.
     """
     output, scratch, spec = work / "output", work / "scratch", work / "spec.json"
     shutil.rmtree(output, ignore_errors=True)
     spec.write_bytes(to_json({**program.spec, "output": output.absolute(), "scratch": scratch.absolute()}))
     stderr_tail: deque[str] = deque(maxlen=30)
-    with _started(program, spec) as child:
+    with _started(program, spec) as child, _Silence(child, program.silence) as silence:
         listener = threading.Thread(target=stderr_tail.extend, args=[child.stderr], daemon=True)
         listener.start()
         try:
             for line in child.stdout or ():
+                silence.broken()
                 on_line(program.shown(line.rstrip("\n")))
             code = child.wait()
         finally:
             _end(child)
             _running.discard(child)
             listener.join()
+    if silence.too_long:
+        raise WorldError(
+            f"{program.module} printed nothing for {program.silence:g} s and was ended; what was finished is kept"
+        )
     _raise_for(program.module, code, [program.shown(line.rstrip()) for line in stderr_tail if line.strip()])
     return dict(loads((scratch / "facts.json").read_text()))
+
+
+class _Silence:
+    """Ends a child that prints nothing for `limit` seconds."""
+
+    def __init__(self, child: "subprocess.Popen[str]", limit: float | None) -> None:
+        self._child, self._limit = child, limit
+        self._heard = time.monotonic()
+        self._over = threading.Event()
+        self.too_long = False
+
+    def __enter__(self) -> Self:
+        if self._limit is not None:
+            threading.Thread(target=self._watch, args=[self._limit], daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def broken(self) -> None:
+        """The child has said something."""
+        self._heard = time.monotonic()
+
+    def _watch(self, limit: float) -> None:
+        while not self._over.wait(min(limit / 10, 5.0)):
+            if time.monotonic() - self._heard > limit:
+                self.too_long = True
+                _end(self._child)
+                return
 
 
 def end_all() -> None:
@@ -102,6 +139,8 @@ def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
 
 
 def _end(child: "subprocess.Popen[str]") -> None:
+    if child.stdin is not None:
+        child.stdin.close()  # ranks of a training are in process groups of their own: this ends them
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -24,5 +24,6 @@ def train_model(
         "train": train,
         "split": split,
         "device": context.device,
+        "placement": context.placement,
     }
-    return BuildPlan(program=Program(module="gnn.train", spec=spec))
+    return BuildPlan(program=Program(module="gnn.train", spec=spec, silence=context.placement.stall_timeout))

@@ -5,9 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gnn import train
+from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage import schemas
 
 TARGET = "energy_ev"
+MODEL = {"atom_fea_len": 8, "h_fea_len": 8, "n_conv": 1}
+SPLIT = {"validation": 0.2, "test": 0.2}
 
 
 def _graph(chance: np.random.Generator, atoms: int) -> dict:
@@ -53,3 +57,26 @@ def shards(table, tmp_path_factory):
     for path, part in zip(paths, (table.slice(0, 70), table.slice(70)), strict=True):
         pq.write_table(part, path)
     return paths
+
+
+@pytest.fixture
+def spec(shards, tmp_path):
+    """Makes the spec of a short training, its settings changed."""
+
+    def make(name: str = "run", model: dict | None = None, split: dict | None = None, **settings) -> train.TrainSpec:
+        folders = {kind: tmp_path / name / kind for kind in ("output", "scratch")}
+        for folder in folders.values():
+            folder.mkdir(parents=True)
+        return train.TrainSpec(
+            **folders,
+            graphs=shards,
+            graph_config={"cutoff": 8.0},
+            target="energy_ev",
+            unit="eV",
+            model=ModelConfig(**(MODEL | (model or {}))),
+            train=TrainConfig(**({"epochs": 3} | settings)),
+            split=SplitConfig(**(SPLIT | (split or {}))),
+            device="cpu",
+        )
+
+    return make

@@ -19,7 +19,7 @@ TARGET = "energy_ev"
 
 @pytest.fixture(scope="module")
 def graphs(table) -> Graphs:
-    return Graphs(table)
+    return Graphs.of(table)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def card(graphs) -> ModelCard:
 
 def changed(table: pa.Table, row: int, **columns) -> Graphs:
     """The graph of one row with other values."""
-    return Graphs(pa.Table.from_pylist([table.slice(row, 1).to_pylist()[0] | columns], schema=table.schema))
+    return Graphs.of(pa.Table.from_pylist([table.slice(row, 1).to_pylist()[0] | columns], schema=table.schema))
 
 
 def test_ranges_are_those_of_the_training_rows(card, table):

@@ -49,7 +49,7 @@ def strontium_titanate(config: GraphConfig) -> Graphs:
     larger = primitive.repeat((2, 2, 1))
     rattled = larger.copy()
     rattled.rattle(1e-4, seed=0)
-    return Graphs(graph_table([crystal_of(atoms) for atoms in (primitive, larger, rattled)], config))
+    return Graphs.of(graph_table([crystal_of(atoms) for atoms in (primitive, larger, rattled)], config))
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def test_one_atom_an_orbit_trains_as_the_whole_graph():
     cells = [crystal_of(bulk(name, cubic=True, **kwargs)) for name, kwargs in DIFFERENT.items()]
     outcomes = []
     for reduce_symmetry in (True, False):
-        graphs = Graphs(graph_table(cells, GraphConfig(reduce_symmetry=reduce_symmetry)))
+        graphs = Graphs.of(graph_table(cells, GraphConfig(reduce_symmetry=reduce_symmetry)))
         torch.manual_seed(0)
         model = build_model(ModelConfig()).train()
         output = model(graphs.batch(torch.arange(len(cells)), torch.device("cpu")))

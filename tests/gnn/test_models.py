@@ -28,7 +28,7 @@ def model(config):
 
 @pytest.fixture(scope="module")
 def graphs(table) -> Graphs:
-    return Graphs(table)
+    return Graphs.of(table)
 
 
 @torch.no_grad()

@@ -12,35 +12,7 @@ import pytest
 import torch
 
 from gnn import predict, train
-from gnn.batches import Graphs
-from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
-
-MODEL = {"atom_fea_len": 8, "h_fea_len": 8, "n_conv": 1}
-SPLIT = {"validation": 0.2, "test": 0.2}
-
-
-@pytest.fixture
-def spec(shards, tmp_path):
-    """Makes the spec of a short training, its settings changed."""
-
-    def make(name: str = "run", model: dict | None = None, split: dict | None = None, **settings) -> train.TrainSpec:
-        folders = {kind: tmp_path / name / kind for kind in ("output", "scratch")}
-        for folder in folders.values():
-            folder.mkdir(parents=True)
-        return train.TrainSpec(
-            **folders,
-            graphs=shards,
-            graph_config={"cutoff": 8.0},
-            target="energy_ev",
-            unit="eV",
-            model=ModelConfig(**(MODEL | (model or {}))),
-            train=TrainConfig(**({"epochs": 3} | settings)),
-            split=SplitConfig(**(SPLIT | (split or {}))),
-            device="cpu",
-        )
-
-    return make
 
 
 def history(spec: train.TrainSpec) -> list[dict]:
@@ -181,7 +153,3 @@ def test_prediction_gives_what_training_gave(spec, table, tmp_path):
     stored = pq.read_table(run.output / "predictions.parquet").to_pandas()
     assert found["id"].tolist() == stored["material_id"].tolist()
     assert found["predicted"].to_numpy() == pytest.approx(stored["predicted"].to_numpy(), rel=1e-5, abs=1e-6)
-
-
-def test_graphs_are_read_in_the_order_of_their_shards(shards, table):
-    assert Graphs.read(shards).table["material_id"].to_pylist() == table["material_id"].to_pylist()

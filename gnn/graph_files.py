@@ -1,0 +1,154 @@
+"""The graphs of a training on its machine's disk: Parquet shards, decoded once into flat files.
+
+Resident and streaming trainings read the same files, mapped into memory. Resident leaves to the system what it keeps in
+memory (all of it, where there is room); streaming gives the memory back after each batch, so that a training on any
+number of structures needs that of a batch. Both see the same batches and end with the same bytes.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from gnn import distributed
+from gnn.batches import Graphs, flat
+from storage.program import write_atomically
+from storage.schemas import CELL_VOLUME_PER_ATOM
+
+PER_GRAPH = {"atom_start": np.int64, "edge_start": np.int64, "volume_per_atom": np.float64, "target_value": np.float64}
+PER_ATOM = {"z": np.uint8, "multiplicity": np.float32}
+PER_EDGE = {"source": np.int32, "target": np.int32, "distance": np.float32}
+DTYPES: dict[str, type] = {**PER_GRAPH, **PER_ATOM, **PER_EDGE}
+ROWS = 1024  # of a shard that are decoded at a time
+DONE = "complete.json"
+
+
+def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
+    """Write the flat files of all shards into `folder`, unless they are there. Each rank does its share."""
+    if not (folder / DONE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = range(distributed.local_rank(), len(shards), distributed.local_world_size())
+        counts = torch.zeros(len(shards), 3, dtype=torch.long)
+        for n in part:
+            counts[n] = torch.tensor(_count(shards[n]))
+        before = torch.zeros(len(shards) + 1, 3, dtype=torch.long)
+        torch.cumsum(distributed.largest(counts), 0, out=before[1:])
+        for n in part:
+            _write(shards[n], target, folder, before[n].tolist())
+        distributed.barrier()
+        if distributed.local_rank() == 0:
+            rows, atoms, edges = before[-1].tolist()
+            _write_at(folder, "atom_start", rows, np.array([atoms], np.int64))
+            _write_at(folder, "edge_start", rows, np.array([edges], np.int64))
+            write_atomically(folder / DONE, json.dumps({"rows": rows, "atoms": atoms, "edges": edges}))
+    distributed.barrier()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the flat files."""
+    return sum((folder / name).stat().st_size for name in DTYPES)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still use: of the machine, or of the container that it runs in."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):
+        free = int(re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return free
+
+
+def streams(folder: Path, wanted: str, device: torch.device) -> bool:
+    """Are the graphs in `folder` streamed? `wanted` is resident, streaming or auto: if they take half of the memory."""
+    if wanted != "auto":
+        return wanted == "streaming"
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    return size_of(folder) > free / 2
+
+
+def open_graphs(folder: Path, *, streaming: bool) -> tuple[Graphs, Tensor]:
+    """The graphs in `folder` and their targets (M,), float64."""
+    maps = {name: _map(folder / name) for name in DTYPES if name != "target_value"}
+
+    def release() -> None:
+        for mapped in maps.values():
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    arrays: dict[str, Any] = {name: _tensor(name, mapped) for name, mapped in maps.items()}
+    graphs = Graphs(**arrays, release=release if streaming else None)
+    return graphs, torch.from_numpy(np.fromfile(folder / "target_value", np.float64))
+
+
+class RowGroups:
+    """These columns of all shards in their order, some rows at a time; to be gone through as often as wanted."""
+
+    def __init__(self, shards: Sequence[Path], columns: Sequence[str]) -> None:
+        self.shards, self.columns = shards, list(columns)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for path in self.shards:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(ROWS, columns=self.columns):
+                    yield pa.Table.from_batches([batch])
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+
+def _tensor(name: str, mapped: mmap.mmap) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "The given buffer is not writable": nothing here writes
+        return torch.frombuffer(mapped, dtype=torch.from_numpy(np.empty(0, DTYPES[name])).dtype)
+
+
+def _count(shard: Path) -> tuple[int, int, int]:
+    rows = atoms = edges = 0
+    for table in RowGroups([shard], ["atomic_numbers", "edge_source"]):
+        rows += len(table)
+        atoms += int(flat(table["atomic_numbers"])[0][-1])
+        edges += int(flat(table["edge_source"])[0][-1])
+    return rows, atoms, edges
+
+
+def _write(shard: Path, target: str, folder: Path, before: list[int]) -> None:
+    """Decode one shard; `before` are the rows, atoms and edges of all shards before it."""
+    rows, atoms, edges = before
+    lists = ["atomic_numbers", "multiplicity", "edge_source", "edge_target", "edge_distance"]
+    for table in RowGroups([shard], [*lists, CELL_VOLUME_PER_ATOM, target]):
+        values = dict(zip((*PER_ATOM, *PER_EDGE), (flat(table[name])[1] for name in lists), strict=True))
+        starts = {"atom_start": ("atomic_numbers", atoms), "edge_start": ("edge_source", edges)}
+        for name, (column, first) in starts.items():
+            _write_at(folder, name, rows, flat(table[column])[0][:-1] + first)
+        _write_at(folder, "volume_per_atom", rows, table[CELL_VOLUME_PER_ATOM].to_numpy())
+        _write_at(folder, "target_value", rows, table[target].to_numpy())
+        for name in PER_ATOM:
+            _write_at(folder, name, atoms, values[name])
+        for name in PER_EDGE:
+            _write_at(folder, name, edges, values[name])
+        rows, atoms, edges = rows + len(table), atoms + len(values["z"]), edges + len(values["source"])
+
+
+def _write_at(folder: Path, name: str, first: int, values: np.ndarray) -> None:
+    """Write `values` at the place of element number `first` of a file, whichever rank writes what is before it."""
+    content = np.ascontiguousarray(values, DTYPES[name]).tobytes()
+    file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        written, start = 0, first * np.dtype(DTYPES[name]).itemsize
+        while written < len(content):
+            written += os.pwrite(file, content[written:], start + written)
+    finally:
+        os.close(file)

@@ -1,0 +1,146 @@
+"""Trainings of several processes: what one process gives, whoever is killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from gnn import train
+from gnn.config import Placement
+from storage.errors import InputError
+
+LOCAL = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def losses(run: train.TrainSpec) -> torch.Tensor:
+    rows = pq.read_table(run.output / "history.parquet").to_pylist()
+    return torch.tensor([[row["train_loss"], row["validation_mae"]] for row in rows], dtype=torch.float64)
+
+
+def on(run: train.TrainSpec, processes: int) -> train.TrainSpec:
+    return run.model_copy(update={"placement": Placement(processes=processes)})
+
+
+def started(run: train.TrainSpec, *command: str) -> "subprocess.Popen[str]":
+    """The training program in a process of its own, in a process group of its own."""
+    path = run.output.parent / "spec.json"
+    path.write_text(run.model_dump_json())
+    return subprocess.Popen(
+        [sys.executable, "-m", *command, "gnn.train", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **LOCAL, "CGCNN_ENDS_WITH_PARENT": "1"},
+    )
+
+
+def ranks_of(run: train.TrainSpec) -> dict[int, int]:
+    """Rank → process id, of all processes that work on this training now."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                arguments = (process / "cmdline").read_text().split("\0")
+                variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
+            except OSError:
+                continue
+            if str(run.scratch / "ranks.json") in arguments and "torch.distributed.run" not in arguments:
+                found[int(variables["RANK"])] = int(process.name)
+    return found
+
+
+def wait_for_epoch(child: "subprocess.Popen[str]", epoch: int) -> None:
+    for line in child.stdout or ():
+        if line.startswith('{"epoch"') and json.loads(line)["epoch"] == epoch:
+            return
+    raise AssertionError(f"it ended before epoch {epoch}")
+
+
+@pytest.mark.parametrize("model", [{}, {"name": "cogn"}, {"normalization": "gated"}])
+def test_any_number_of_processes_gives_the_same_curve(spec, model):
+    """Batches of 20 over 3 ranks: shares that are not equal. The last batch has fewer rows than some have ranks."""
+    settings = {"model": model, "epochs": 4, "batch_size": 73, "clip": 1.0}
+    alone = spec("one", **settings)
+    train.build(alone)
+    for processes in (2, 3):
+        several = on(spec(str(processes), **settings), processes)
+        facts = train.build(several)
+        assert facts["processes"] == processes
+        assert torch.allclose(losses(several), losses(alone), rtol=1e-4, atol=0)
+        assert predicted(several) == pytest.approx(predicted(alone), rel=1e-3, abs=1e-3)
+
+
+def predicted(run: train.TrainSpec) -> list[float]:
+    return pq.read_table(run.output / "predictions.parquet")["predicted"].to_pylist()
+
+
+def test_a_killed_rank_changes_no_byte(spec):
+    undisturbed, killed = on(spec("undisturbed", epochs=12), 2), on(spec("killed", epochs=12), 2)
+    train.build(undisturbed)
+    with started(killed) as child:
+        wait_for_epoch(child, 4)
+        os.kill(ranks_of(killed)[1], signal.SIGKILL)
+        rest = child.stdout.read()
+    assert child.returncode == 0
+    assert "restart 1 after a process died" in rest
+    for name in ("model.safetensors", "history.parquet", "predictions.parquet"):
+        assert (killed.output / name).read_bytes() == (undisturbed.output / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("way", ["the parent is killed", "the launcher is killed", "the launcher is interrupted"])
+def test_no_rank_stays_behind(spec, way):
+    run = on(spec("run", epochs=5000), 2)
+    child = started(run)
+    wait_for_epoch(child, 1)
+    ranks = ranks_of(run)
+    assert set(ranks) == {0, 1}
+    if way == "the parent is killed":
+        child.stdin.close()  # as the system closes the pipe of a parent that is gone
+    else:
+        os.kill(child.pid, signal.SIGKILL if "killed" in way else signal.SIGINT)
+    child.wait(40)
+    deadline = time.monotonic() + 20
+    while ranks_of(run) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not ranks_of(run)
+    child.stdout.close()
+    child.stdin.close()
+
+
+def test_what_cannot_be_trained_is_the_same_line_from_several_processes(spec):
+    run = on(spec(task="classification", threshold=99.0), 2)
+    with pytest.raises(InputError, match="all training rows lie on one side"):
+        train.build(run)
+
+
+def test_two_machines_train_as_one(spec):
+    """Two launchers on loopback, each with one rank, as they would stand on two machines."""
+    alone, two = spec("alone"), spec("two")
+    train.build(alone)
+    (two.scratch / "ranks.json").write_text(two.model_dump_json())
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "a-training"]
+    port = free_port()
+    command = [
+        sys.executable, "-m", "torch.distributed.run", *meeting, "--rdzv-endpoint", f"127.0.0.1:{port}",
+        "--local-addr", "127.0.0.1", "-m", "gnn.train", str(two.scratch / "ranks.json"),
+    ]  # fmt: skip
+    machines = [subprocess.Popen(command, env={**os.environ, **LOCAL}) for _ in range(2)]
+    assert [machine.wait(120) for machine in machines] == [0, 0]
+    assert torch.allclose(losses(two), losses(alone), rtol=1e-4, atol=0)
+    assert len(predicted(two)) == 120
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -148,11 +148,8 @@ def write(
 def _how(data: Data, *, streaming: bool) -> str:
     """The rest of the log line that says what is trained on what."""
     ranks = distributed.world_size()
-    parts = [
-        f"{len(data.train):,} training rows",
-        f"{'streaming' if streaming else 'resident'} data",
-        f"on {data.device}",
-    ]
+    kind = "streaming" if streaming else "resident"
+    parts = [f"{len(data.train):,} training rows", f"{kind} data", f"on {data.device}"]
     parts += [f"{ranks} processes"] if ranks > 1 else []
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     return ", ".join([*parts, *([f"restart {attempt} after a process died"] if attempt else [])])

@@ -50,7 +50,12 @@ def run_name() -> str:
 def retrain(**settings: Any) -> Artefact:
     """Train, evaluate and report a model of one property. Steps whose results are in the store are not run again."""
     config = RetrainConfig.model_validate(settings)
-    context = RunContext(store=config.store, device=config.device, dispatch=config.train.where != "here")
+    context = RunContext(
+        store=config.store,
+        device=config.device,
+        dispatch=config.train.where != "here",
+        checkpoint_minutes=config.train.checkpoint_minutes,
+    )
     resolved = resolve_source(config.source, config.target, config.materials_project)
     downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
     structures = validate(downloaded, resolved.target, config.checks, context)

@@ -23,6 +23,7 @@ from tasks.train import train_model
 def train(**settings: Any) -> Artefact:
     """Train a model on graphs that are in the store, on this machine, whatever `train.where` says."""
     config = TrainingConfig.model_validate(settings)
-    context = RunContext(store=config.store, device=config.device)
+    minutes = config.train.checkpoint_minutes
+    context = RunContext(store=config.store, device=config.device, checkpoint_minutes=minutes)
     graphs = stored("graphs", config.graphs, context)
     return train_model(graphs, config.model, config.train.without_placement, config.split, context)

@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+CHECKPOINT_MINUTES = 5.0
+
 MODELS = {  # by path: the form and --help need the names, and must not load torch
     "cgcnn": "gnn.models.cgcnn:CGCNN",
     "cogn": "gnn.models.cogn:CoGN",
@@ -116,10 +118,19 @@ class TrainConfig(BaseModel):
         description="here, or gpu-pool: on a worker of the Prefect work pool `gpu`.",
     )
 
+    checkpoint_minutes: float = Field(
+        CHECKPOINT_MINUTES,
+        gt=0,
+        le=10_000,
+        exclude_if=lambda minutes: minutes == CHECKPOINT_MINUTES,
+        description="Minutes between two copies of the checkpoint to a store at a URL, from where a worker on another "
+        "machine goes on.",
+    )
+
     @property
     def without_placement(self) -> Self:
-        """The same without `where`: only what the weights depend on."""
-        return self.model_copy(update={"where": "here"})
+        """The same without `where` and `checkpoint_minutes`: only what the weights depend on."""
+        return self.model_copy(update={"where": "here", "checkpoint_minutes": CHECKPOINT_MINUTES})
 
     @property
     def keeps_last_epoch(self) -> bool:

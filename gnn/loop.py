@@ -54,10 +54,10 @@ def fit(
 ) -> tuple[dict[str, Tensor], TrainingState, int]:
     """Train `model`; returns the weights to keep, the state at the end, and the epoch after which this attempt began.
 
-    `checkpoint` is written after each epoch and read at the start: with the same seed on the same machine the result is
-    the same bit for bit, however often the training was killed on the way. `on_epoch_end` gets the metrics of each
-    epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the target's unit), seconds. Raises
-    InputError if the loss is not finite.
+    A checkpoint is written to the folder `checkpoint` after each epoch, and the newest is read at the start: with the
+    same seed on the same machine the result is the same bit for bit, however often the training was killed on the way.
+    `on_epoch_end` gets the metrics of each epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the
+    target's unit), seconds. Raises InputError if the loss is not finite.
     """
     optimizer = optimizer_of(model, config)
     schedule = Schedule(optimizer, config, math.ceil(len(data.train) / config.batch_size))

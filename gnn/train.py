@@ -25,6 +25,7 @@ from gnn.models.registry import build_model
 from gnn.scores import Scaling
 from gnn.splits import NAMES, assign
 from storage import schemas
+from storage.checkpoints import CHECKPOINTS
 from storage.errors import InputError
 from storage.program import Facts, Spec, main
 
@@ -61,7 +62,7 @@ def build(spec: TrainSpec) -> Facts:
     )
     began = time.perf_counter()
     weights, state, resumed_from = fit(
-        model, data, spec.train, spec.scratch / "checkpoint.pt", epoch_logger(spec.train.epochs)
+        model, data, spec.train, spec.scratch / CHECKPOINTS, epoch_logger(spec.train.epochs)
     )
     seconds = time.perf_counter() - began
     model.load_state_dict(weights)

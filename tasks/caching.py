@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
+from tasks.checkpoints import shared_checkpoints
 from tasks.observer import observer
 from tasks.programs import Program, run_program
 from tasks.progress import line_handler
@@ -32,6 +33,9 @@ class RunContext(BaseModel):
     store: str
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
     dispatch: bool = Field(False, description="True to run the steps that support it on another work pool.")
+    checkpoint_minutes: float | None = Field(
+        None, description="Minutes between two copies of a training's checkpoint to the store's URL; null copies none."
+    )
 
     @property
     def artefacts(self) -> Store:
@@ -55,10 +59,14 @@ class Shard(BaseModel):
 
 
 class BuildPlan(BaseModel):
-    """How to build an artefact: the program to run, and the artefacts that become parts of it."""
+    """How to build an artefact: the program to run, and the artefacts that become parts of it.
+
+    `checkpoint_minutes` is for a program that writes checkpoints: how often they are copied to the store's URL.
+    """
 
     program: Program
     parts: list[Part] = []
+    checkpoint_minutes: float | None = None
 
 
 def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
@@ -155,8 +163,9 @@ def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) ->
             found = store.find(recipe.step, recipe.key, logger.debug)  # another run may have built it while this waited
             if found is None:
                 built = plan()
-                facts = run_program(built.program, work, line_handler(recipe.step))
-                artefact = store.commit(recipe, work / "output", facts, built.parts)
+                with shared_checkpoints(store, recipe, work, built.checkpoint_minutes, logger):
+                    facts = run_program(built.program, work, line_handler(recipe.step))
+                    artefact = store.commit(recipe, work / "output", facts, built.parts)
                 logger.info("%s", summary_line(artefact))
                 return artefact, False
     return found, True

@@ -92,6 +92,7 @@ def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]
     _check(client)
     graphs, context = arguments["graphs"], arguments["context"]
     settings = {name: arguments[name].model_dump(mode="json") for name in ("model", "train", "split")}
+    settings["train"]["checkpoint_minutes"] = context.checkpoint_minutes
     parameters = {**settings, "graphs": graphs.key, "store": context.artefacts.address, "device": context.device}
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
     # mypy takes the coroutine that it gives where there is an event loop

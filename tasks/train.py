@@ -25,4 +25,4 @@ def train_model(
         "split": split,
         "device": context.device,
     }
-    return BuildPlan(program=Program(module="gnn.train", spec=spec))
+    return BuildPlan(program=Program(module="gnn.train", spec=spec), checkpoint_minutes=context.checkpoint_minutes)

@@ -162,13 +162,22 @@ def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) ->
         with store.building(recipe.step, recipe.key) as work:
             found = store.find(recipe.step, recipe.key, logger.debug)  # another run may have built it while this waited
             if found is None:
-                built = plan()
-                with shared_checkpoints(store, recipe, work, built.checkpoint_minutes, logger):
-                    facts = run_program(built.program, work, line_handler(recipe.step))
-                    artefact = store.commit(recipe, work / "output", facts, built.parts)
+                artefact = _build(store, recipe, plan(), work)
                 logger.info("%s", summary_line(artefact))
                 return artefact, False
     return found, True
+
+
+def _build(store: Store, recipe: Recipe, plan: BuildPlan, work: Path) -> Artefact:
+    handle_line = line_handler(recipe.step)
+    with shared_checkpoints(store, recipe, work, plan.checkpoint_minutes, get_run_logger()) as log_copies:
+
+        def on_line(line: str) -> None:
+            handle_line(line)
+            log_copies()
+
+        facts = run_program(plan.program, work, on_line)
+        return store.commit(recipe, work / "output", facts, plan.parts)
 
 
 def get_or_dispatch(context: RunContext, recipe: Recipe, dispatch: Callable[[], None]) -> tuple[Artefact, bool]:

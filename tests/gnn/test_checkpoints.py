@@ -37,8 +37,9 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 store, recipe = Store.at(sys.argv[1]), Recipe.model_validate_json(sys.argv[2])
 with store.building(recipe.step, recipe.key) as work:
-    with shared_checkpoints(store, recipe, work, float(sys.argv[4]), logging.getLogger()):
-        facts = run_program(Program.model_validate_json(sys.argv[3]), work, lambda line: print(line, flush=True))
+    with shared_checkpoints(store, recipe, work, float(sys.argv[4]), logging.getLogger()) as log:
+        lines = lambda line: (print(line, flush=True), log())
+        facts = run_program(Program.model_validate_json(sys.argv[3]), work, lines)
         store.commit(recipe, work / "output", facts)
 """
 
@@ -85,7 +86,8 @@ def worker(settings, bucket, tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def epochs_of(lines: list[str]) -> list[int]:

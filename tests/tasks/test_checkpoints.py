@@ -90,14 +90,14 @@ def test_a_copy_that_fails_is_a_warning_and_tried_again(tmp_path, bucket, caplog
     def warnings() -> list[str]:
         return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
-    with shared_checkpoints(store, RECIPE, tmp_path, 0.001, logging.getLogger("test")):
+    with shared_checkpoints(store, RECIPE, tmp_path, 0.001, logging.getLogger("test")) as log:
         s3.delete_bucket(Bucket=name)
         folder.mkdir(parents=True)
         (folder / "aside").write_text("after 1")
         add_checkpoint(folder / "aside", 1)
-        wait_for(lambda: len(warnings()) > 1)
+        wait_for(lambda: log() or len(warnings()) > 1)
         s3.create_bucket(Bucket=name)
-        wait_for(lambda: "the checkpoint of epoch 1 is in the store" in caplog.messages)
+        wait_for(lambda: log() or "the checkpoint of epoch 1 is in the store" in caplog.messages)
     s3.close()
     assert warnings()[0].startswith(f"the checkpoint of epoch 1 is not in the store: {bucket}: ")
     assert "\n" not in warnings()[0]

@@ -1,7 +1,8 @@
 """Reads and writes the checkpoint of a training, and the folder of a trained model."""
 
-import os
+import logging
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 
 from gnn.model_card import CARD, ModelCard, read_card
 from gnn.models.registry import build_model
+from storage.checkpoints import add_checkpoint, whole_checkpoints
 from storage.errors import InputError
 
 WEIGHTS = "model.safetensors"
+
+log = logging.getLogger(__name__)
 
 
 def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
@@ -48,16 +52,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values to `path`, all or nothing: a kill while writing leaves the former checkpoint."""
-    aside = path.with_suffix(".aside")
+def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
+    """Write tensors and plain values as a checkpoint of `folder`, all or nothing; `state["state"]["epoch"]` numbers it.
+
+    A kill while writing leaves the former checkpoints.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / ".aside"
     with aside.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    add_checkpoint(aside, state["state"]["epoch"])
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The checkpoint at `path`; None if there is none. Only tensors and plain values are unpickled."""
-    return torch.load(path, map_location=device, weights_only=True) if path.exists() else None
+def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest whole checkpoint of `folder`; None if there is none. Damaged ones are skipped, with a line in the log.
+
+    Only tensors and plain values are unpickled: a file with anything else in it counts as damaged.
+    """
+    for checkpoint in whole_checkpoints(folder, log.warning):
+        try:
+            return dict(torch.load(folder / checkpoint.name, map_location=device, weights_only=True))
+        except UnpicklingError:
+            log.warning("%s: is no checkpoint of a training, and skipped", folder / checkpoint.name)
+    return None

@@ -5,6 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+CHECKPOINT_MINUTES = 5.0
+STALL_TIMEOUT = 1800.0  # s
+
 MODELS = {  # by path: the form and --help need the names, and must not load torch
     "cgcnn": "gnn.models.cgcnn:CGCNN",
     "cogn": "gnn.models.cogn:CoGN",
@@ -82,7 +85,8 @@ class Placement(BaseModel):
 
     processes: int | Literal["auto"] = "auto"
     data: Literal["auto", "resident", "streaming"] = "auto"
-    stall_timeout: float = 1800.0
+    stall_timeout: float = STALL_TIMEOUT
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
 
 
 class TrainConfig(BaseModel):
@@ -146,10 +150,18 @@ class TrainConfig(BaseModel):
         "disk; auto streams what takes more than half of the memory. The weights are the same.",
     )
     stall_timeout: float = Field(
-        1800.0,
+        STALL_TIMEOUT,
         gt=0,
-        exclude_if=lambda seconds: seconds == 1800.0,
+        exclude_if=lambda seconds: seconds == STALL_TIMEOUT,
         description="A training that prints no line for so long (s) is ended, and goes on from its last checkpoint.",
+    )
+    checkpoint_minutes: float = Field(
+        CHECKPOINT_MINUTES,
+        gt=0,
+        le=10_000,
+        exclude_if=lambda minutes: minutes == CHECKPOINT_MINUTES,
+        description="Minutes between two copies of the checkpoint to a store at a URL, from where a worker on another "
+        "machine goes on.",
     )
 
     @property

@@ -144,10 +144,11 @@ def fit(
 ) -> tuple[dict[str, Tensor], TrainingState, int]:
     """Train `model`; returns the weights to keep, the state at the end, and the epoch after which this attempt began.
 
-    `checkpoint` is written after each epoch and read at the start: with the same seed on the same machine the result is
-    the same bit for bit, however often the training was killed on the way. `on_epoch_end` gets the metrics of each
-    epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the target's unit), and what it took (`Cost`).
-    Every rank calls this; all of them return the same, and rank 0 writes. Raises InputError if the loss is not finite.
+    A checkpoint is written to the folder `checkpoint` after each epoch, and the newest is read at the start: with the
+    same seed on the same machine the result is the same bit for bit, however often the training was killed on the way.
+    `on_epoch_end` gets the metrics of each epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the
+    target's unit), and what it took (`Cost`). Every rank calls this; all of them return the same, and rank 0 writes.
+    Raises InputError if the loss is not finite.
     """
     training = Training(model, data, config)
     state, kept = TrainingState(), _copy_of_weights(training.ema.module)

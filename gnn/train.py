@@ -29,6 +29,7 @@ from gnn.models.registry import build_model
 from gnn.scores import Scaling
 from gnn.splits import NAMES, TEST, TRAIN, VALIDATION, Codes, assign
 from storage import schemas
+from storage.checkpoints import CHECKPOINTS
 from storage.errors import InputError, WorldError
 from storage.program import Facts, Spec, main
 
@@ -105,7 +106,7 @@ def train(spec: TrainSpec) -> Facts:
             show(metrics)
 
         began = time.perf_counter()
-        weights, state, resumed_from = fit(model, data, spec.train, spec.scratch / "checkpoint.pt", on_epoch_end)
+        weights, state, resumed_from = fit(model, data, spec.train, spec.scratch / CHECKPOINTS, on_epoch_end)
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
         predicted = predict(model, data.graphs, torch.arange(len(codes)), data.scaling, device)

@@ -16,7 +16,7 @@ def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Ar
     it; a damaged one at the URL is replaced by the one in `folder`.
     """
     name = f"{folder.parent.name}/{folder.name}"
-    there, fault = _whole_at(remote, name)
+    there, fault = whole_at(remote, name)
     if there is None:
         if here:
             publish(remote, here, folder)
@@ -30,7 +30,7 @@ def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Ar
     return there, ""
 
 
-def _whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
+def whole_at(remote: Remote, name: str) -> tuple[Artefact | None, str]:
     """The artefact at the URL if each file has its size there; else None, and which file is missing or cut."""
     artefact = parse_manifest(remote.read(f"{name}/{MANIFEST}"), *name.split("/"))
     if artefact is None:

@@ -20,6 +20,7 @@ from gnn.config import Placement
 from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
+from tasks.checkpoints import shared_checkpoints
 from tasks.observer import observer
 from tasks.programs import Program, run_program
 from tasks.progress import line_handler
@@ -57,10 +58,14 @@ class Shard(BaseModel):
 
 
 class BuildPlan(BaseModel):
-    """How to build an artefact: the program to run, and the artefacts that become parts of it."""
+    """How to build an artefact: the program to run, and the artefacts that become parts of it.
+
+    `checkpoint_minutes` is for a program that writes checkpoints: how often they are copied to the store's URL.
+    """
 
     program: Program
     parts: list[Part] = []
+    checkpoint_minutes: float | None = None
 
 
 def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
@@ -156,12 +161,22 @@ def get_or_build(store: Store, recipe: Recipe, plan: Callable[[], BuildPlan]) ->
         with store.building(recipe.step, recipe.key) as work:
             found = store.find(recipe.step, recipe.key, logger.debug)  # another run may have built it while this waited
             if found is None:
-                built = plan()
-                facts = run_program(built.program, work, line_handler(recipe.step))
-                artefact = store.commit(recipe, work / "output", facts, built.parts)
+                artefact = _build(store, recipe, plan(), work)
                 logger.info("%s", summary_line(artefact))
                 return artefact, False
     return found, True
+
+
+def _build(store: Store, recipe: Recipe, plan: BuildPlan, work: Path) -> Artefact:
+    handle_line = line_handler(recipe.step)
+    with shared_checkpoints(store, recipe, work, plan.checkpoint_minutes, get_run_logger()) as log_copies:
+
+        def on_line(line: str) -> None:
+            handle_line(line)
+            log_copies()
+
+        facts = run_program(plan.program, work, on_line)
+        return store.commit(recipe, work / "output", facts, plan.parts)
 
 
 def get_or_dispatch(context: RunContext, recipe: Recipe, dispatch: Callable[[], None]) -> tuple[Artefact, bool]:

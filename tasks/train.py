@@ -26,4 +26,5 @@ def train_model(
         "device": context.device,
         "placement": context.placement,
     }
-    return BuildPlan(program=Program(module="gnn.train", spec=spec, silence=context.placement.stall_timeout))
+    program = Program(module="gnn.train", spec=spec, silence=context.placement.stall_timeout)
+    return BuildPlan(program=program, checkpoint_minutes=context.placement.checkpoint_minutes)

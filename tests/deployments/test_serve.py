@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from storage.remote import Remote
+
 ROOT = Path(__file__).parents[2]
 QUICK = {
     "checks": {"max_rejected": 0.2},
@@ -114,11 +116,12 @@ def service(tmp_path_factory, free_port, ask_server, new_bucket):
 
 @pytest.fixture
 def gpu_worker(service):
-    """Starts a worker of the pool gpu, as on another machine: its copy of the store is elsewhere."""
+    """Starts a worker of the pool gpu, each as on another machine: its copy of the store is its own."""
     started = []
 
     def start() -> "subprocess.Popen[bytes]":
-        own = {"XDG_CACHE_HOME": str(service.folder / "there"), "PREFECT_API_URL": service.api}
+        disk = service.folder / f"there-{len(started)}"
+        own = {"XDG_CACHE_HOME": str(disk), "PREFECT_API_URL": service.api}
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
         with (service.folder / "worker").open("w") as log:
             started.append(subprocess.Popen(command, env={**service.environment, **own}, stdout=log, stderr=log))
@@ -193,14 +196,15 @@ def test_a_training_on_another_worker_outlives_it_and_the_report_is_a_click_away
     """The store is all that the workers share. One of them is killed in the training; the next goes on from there."""
     worker = gpu_worker()
     service.wait(lambda: len(service.ask("work_pools/gpu/workers/filter", limit=5)) == 1)
-    run = service.run(**QUICK, source=str(crystals), train={"epochs": 60, "where": "gpu-pool"})
-    service.wait(lambda: service.trainings() and service.epochs(service.trainings()[0]["id"]) > 3, 120)
+    settings = {"epochs": 120, "where": "gpu-pool", "checkpoint_minutes": 0.002}
+    run = service.run(**QUICK, source=str(crystals), train=settings)
+    service.wait(lambda: any("checkpoint-" in name for name in Remote(service.store).sizes("work")), 120)
     worker.kill()
     worker.wait()
     gpu_worker()
     assert service.ended(run) == "COMPLETED"
     assert [training["state_type"] for training in service.trainings()] == ["CRASHED", "COMPLETED"]
-    (trained,) = (service.folder / "there").glob("cgcnn-flows/*/train-model/*/manifest.json")
+    (trained,) = (service.folder / "there-1").glob("cgcnn-flows/*/train-model/*/manifest.json")
     assert json.loads(trained.read_text())["facts"]["resumed_from"] > 0
     (page,) = service.ask("artifacts/latest/filter", artifacts={"key": {"any_": ["page"]}})
     address = page["data"].partition("(")[2].rstrip(")")

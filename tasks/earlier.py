@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from prefect import get_run_logger
-
 from crystals.config import GraphConfig
 from storage.artefact import Artefact, Part
 from storage.partition import shard_count, shards_in_common
@@ -58,7 +56,7 @@ def earlier_files(earlier: EarlierShards, version: int, context: RunContext) -> 
     """Where the files of these shards lie. A shard of another version of the step, or a damaged one, is left out."""
     store, files = context.artefacts, []
     for shard, part in earlier.pairs:
-        graphs = store.find(part.step, part.key, get_run_logger().debug)
+        graphs = store.find(part.step, part.key, lambda _: None)
         table = store.read(shard.step, shard.key)
         if graphs is None or table is None or graphs.version != version or graphs.inputs["structures"] != shard.sha256:
             continue

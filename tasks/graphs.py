@@ -57,4 +57,4 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunC
 def _facts_of(shard: PrefectFuture[Artefact]) -> dict[str, Any]:
     """The facts of a finished shard. Of one from the store, this run made no row, whatever the run did that made it."""
     facts = shard.result().facts
-    return {**facts, "reused": facts["rows"], "made": 0} if shard.state.name == "Cached" else facts
+    return {**facts, "reused": facts["rows"], "made": 0, "seconds": 0.0} if shard.state.name == "Cached" else facts

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,13 @@ from typing import Any
 
 import pytest
 
+from crystals.config import GraphConfig
+from storage.artefact import Artefact, Part, Recipe
 from storage.partition import shard_of, shards_in_common
+from storage.store import Store
+from tasks.caching import RunContext
+from tasks.earlier import EarlierShards, earlier_files, earlier_shards
+from tasks.graphs import VERSION
 
 STEPS = """
 import json, sys
@@ -116,21 +121,59 @@ def test_a_release_makes_only_what_changed(to_graphs, tmp_path):
     assert counts(doubled) == (4, 1600, 1500)
 
 
-def test_damaged_files_are_not_reused(to_graphs, tmp_path):
-    """In one store a bit of the graphs is flipped, in the other one of the structures: both make all rows again."""
-    first, _ = to_graphs({"a.jsonl": release(100)}, ("a.jsonl", "energy_ev", "one"))
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    for damaged in ("one/graph-shard/*/graphs.parquet", "two/validate/*/structures-000.parquet"):
-        (path,) = tmp_path.glob(damaged)
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    changed = release(100)
-    for row in changed.values():
-        row["energy_ev"] += 1
-    made, _ = to_graphs({"b.jsonl": changed}, *(("b.jsonl", "energy_ev", store) for store in ("one", "two")))
-    assert [counts(graphs) for graphs in [*first, *made]] == [(1, 0, 100)] * 3
-    assert files_of(tmp_path / "one", made[0]) == files_of(tmp_path / "two", made[1])
+STRUCTURES = Recipe(step="validate", version=1, parameters={"target": "energy_ev"}, inputs={"downloaded": "a"})
+
+
+def commit(store: Store, recipe: Recipe, parts: tuple[Part, ...] = (), **files: str) -> Artefact:
+    with store.building(recipe.step, recipe.key) as work:
+        (work / "output").mkdir()
+        for name, content in files.items():
+            (work / "output" / f"{name}.parquet").write_text(content)
+        return store.commit(recipe, work / "output", {"rows": 100}, parts)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path) -> Store:
+    return Store(root=tmp_path, url=request.getfixturevalue("bucket") if request.param == "s3" else None)
+
+
+def past_of(store: Store) -> tuple[Artefact, Artefact, EarlierShards]:
+    """A run in the store: structures and graphs of its one shard, and what a new run finds of them."""
+    config = GraphConfig()
+    table = commit(store, STRUCTURES, **{"structures-000": "S"})
+    digest = table.files["structures-000.parquet"].sha256
+    parameters = {"target": "energy_ev", "config": config.model_dump(mode="json")}
+    recipe = Recipe(step="graph-shard", version=VERSION, parameters=parameters, inputs={"structures": digest})
+    shard = commit(store, recipe, graphs="G", rejected="R")
+    recipe = Recipe(step="graphs", version=1, parameters=parameters, inputs={"structures": table.digest})
+    commit(store, recipe, (Part(step=shard.step, key=shard.key, digest=shard.digest),), rejected="R")
+    new = commit(store, STRUCTURES.model_copy(update={"inputs": {"downloaded": "b"}}), **{"structures-000": "T"})
+    (found,) = earlier_shards(new, "energy_ev", config, context_of(store))
+    assert earlier_shards(new, "energy_ev", GraphConfig(cutoff=5.0), context_of(store))[0].pairs == []
+    return table, shard, found
+
+
+def context_of(store: Store) -> RunContext:
+    return RunContext(store=store.url or str(store.root))
+
+
+def test_files_of_the_past_are_found_where_they_lie(store, tmp_path, monkeypatch):
+    """Of a store at a URL, a machine that has no copy fetches them."""
+    _, _, found = past_of(store)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    (files,) = earlier_files(found, VERSION, context_of(store))
+    assert files["structures"].read_text() == "S"
+    assert (files["graphs"] / "graphs.parquet").read_text() == "G"
+    assert earlier_files(found, VERSION + 1, context_of(store)) == []
+
+
+@pytest.mark.parametrize(("of", "name"), [(0, "structures-000"), (1, "graphs"), (1, "rejected")])
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("X"), Path.unlink])
+def test_damaged_files_are_not_reused(tmp_path, of, name, damage):
+    store = Store(root=tmp_path)
+    past = past_of(store)
+    damage(store.path(past[of], f"{name}.parquet"))
+    assert earlier_files(past[2], VERSION, context_of(store)) == []
 
 
 @pytest.mark.parametrize("count", [1, 4, 8])

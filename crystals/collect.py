@@ -15,7 +15,7 @@ from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
 
-COUNTS = ("rows", "accepted", "rejected", "atoms", "orbits", "edges")
+COUNTS = ("rows", "accepted", "rejected", "atoms", "orbits", "edges", "reused", "made")
 
 
 class CollectSpec(Spec):
@@ -33,12 +33,14 @@ def build(spec: CollectSpec) -> Facts:
     (spec.output / "graphs.json").write_text(json.dumps(about, indent=1, sort_keys=True))
     rejected = pa.concat_tables(pq.read_table(shard / "rejected.parquet") for shard in spec.shards)
     schemas.write_table(rejected.sort_by(schemas.MATERIAL_ID), spec.output / "rejected.parquet")
-    total = {name: sum(f[name] for f in spec.facts) for name in COUNTS}
+    total = {name: sum(facts[name] for facts in spec.facts) for name in COUNTS}
     by_rule: dict[str, int] = {}
     for rule in rejected["rule"].to_pylist():
         by_rule[rule] = by_rule.get(rule, 0) + 1
     for rule, count in by_rule.items():
         log.info("%s: %s structures rejected", rule, f"{count:,}")
+    if total["reused"]:
+        log.info("graphs: %s rows reused, %s made", f"{total['reused']:,}", f"{total['made']:,}")
     if not total["accepted"]:
         raise InputError(f"no structure is left: all {total['rows']:,} were rejected by {', '.join(by_rule)}")
     seconds = sum(f["seconds"] for f in spec.facts)

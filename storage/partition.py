@@ -21,3 +21,9 @@ def shard_count(rows: int, rows_per_shard: int = 1500) -> int:
     while count * rows_per_shard < rows and count < 128:
         count *= 2
     return count
+
+
+def shards_in_common(shard: int, count: int, earlier_count: int) -> list[int]:
+    """Which of `earlier_count` shards can hold a material that is in `shard` of `count` (both powers of two)."""
+    common = min(count, earlier_count)
+    return list(range(shard % common, earlier_count, common))

@@ -84,11 +84,16 @@ class Store(BaseModel):
         """The local path of one file of an artefact; it need not exist."""
         return self.folder(artefact.step, artefact.key) / name
 
-    def content(self, artefact: Artefact, name: str) -> bytes | None:
-        """The bytes of one file of an artefact, verified; None if it is missing or damaged."""
+    def verified_path(self, artefact: Artefact, name: str) -> Path | None:
+        """The local path of one file of an artefact, its bytes verified; None if it is missing or damaged."""
         path = self.local_folder(artefact.step, artefact.key) / name
         stored = artefact.files.get(name)
-        return None if stored is None or fault_of(self.root, path, stored) else path.read_bytes()
+        return None if stored is None or fault_of(self.root, path, stored) else path
+
+    def content(self, artefact: Artefact, name: str) -> bytes | None:
+        """The bytes of one file of an artefact, verified; None if it is missing or damaged."""
+        path = self.verified_path(artefact, name)
+        return None if path is None else path.read_bytes()
 
     def find(
         self, step: str, key: str, warn: Callable[[str], object], within: frozenset[str] = frozenset()

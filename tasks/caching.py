@@ -57,6 +57,12 @@ class Shard(BaseModel):
     sha256: str
 
 
+class Hint(BaseModel):
+    """What a step may use to be done sooner. It changes no byte of the result, so it is not part of a key."""
+
+    model_config = ConfigDict(frozen=True)
+
+
 class BuildPlan(BaseModel):
     """How to build an artefact: the program to run, and the artefacts that become parts of it.
 
@@ -72,14 +78,14 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
     """The recipe of a call of a step: artefacts become inputs, by their digests; other values become parameters."""
     inputs, parameters = {}, {}
     for name, value in arguments.items():
+        if isinstance(value, RunContext | Hint):
+            continue
         if isinstance(value, Artefact):
             inputs[name] = value.digest
         elif isinstance(value, Shard):
             inputs[name] = value.sha256
-        elif isinstance(value, BaseModel) and not isinstance(value, RunContext):
-            parameters[name] = value.model_dump(mode="json")
-        elif not isinstance(value, RunContext):
-            parameters[name] = value
+        else:
+            parameters[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return Recipe(step=step, version=version, parameters=parameters, inputs=inputs)
 
 

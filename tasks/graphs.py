@@ -2,22 +2,30 @@
 
 from concurrent.futures import CancelledError
 from itertools import count
+from typing import Any
 
 from prefect import unmapped
+from prefect.futures import PrefectFuture
 
 from crystals.config import GraphConfig
 from storage.artefact import Artefact, Part
 from storage.errors import WorldError
 from tasks.caching import BuildPlan, RunContext, Shard, step
+from tasks.earlier import EarlierShards, earlier_files, earlier_shards, shards_of
 from tasks.observer import observer
 from tasks.programs import Program
 
+VERSION = 4  # of a shard
 
-@step(version=4)
-def graph_shard(structures: Shard, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
-    """The crystal graphs of one shard of structures."""
+
+@step(version=VERSION)
+def graph_shard(
+    structures: Shard, target: str, config: GraphConfig, earlier: EarlierShards, context: RunContext
+) -> BuildPlan:
+    """The crystal graphs of one shard of structures. Rows of `earlier` shards are reused for equal crystals."""
     path = context.artefacts.local_folder(structures.step, structures.key) / structures.name
     spec = {"structures": path, "target": target, "config": config}
+    spec |= {"earlier": earlier_files(earlier, VERSION, context)}
     return BuildPlan(program=Program(module="crystals.graphs", spec=spec))
 
 
@@ -25,7 +33,11 @@ def graph_shard(structures: Shard, target: str, config: GraphConfig, context: Ru
 def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
     """The crystal graphs of every accepted structure. The parts of this artefact are its shards."""
     futures = graph_shard.map(
-        shards_of(structures), target=unmapped(target), config=unmapped(config), context=unmapped(context)
+        shards_of(structures),
+        target=unmapped(target),
+        config=unmapped(config),
+        earlier=earlier_shards(structures, target, config, context),
+        context=unmapped(context),
     )
     finished = count(1)
     for future in futures:
@@ -37,15 +49,12 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunC
             f"the shards that were under way are lost, those that were finished are kept: {error}"
         ) from None
     folders = [context.artefacts.local_folder(shard.step, shard.key) for shard in shards]
-    spec = {"target": target, "config": config, "shards": folders, "facts": [shard.facts for shard in shards]}
+    spec = {"target": target, "config": config, "shards": folders, "facts": [_facts_of(future) for future in futures]}
     program = Program(module="crystals.collect", spec=spec)
     return BuildPlan(program=program, parts=[Part(step=s.step, key=s.key, digest=s.digest) for s in shards])
 
 
-def shards_of(structures: Artefact) -> list[Shard]:
-    """The shards that validation wrote, in order."""
-    return [
-        Shard(step=structures.step, key=structures.key, name=name, sha256=file.sha256)
-        for name, file in sorted(structures.files.items())
-        if name.startswith("structures-")
-    ]
+def _facts_of(shard: PrefectFuture[Artefact]) -> dict[str, Any]:
+    """The facts of a finished shard. Of one from the store, this run made no row, whatever the run did that made it."""
+    facts = shard.result().facts
+    return {**facts, "reused": facts["rows"], "made": 0, "seconds": 0.0} if shard.state.name == "Cached" else facts

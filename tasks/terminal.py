@@ -169,7 +169,8 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
         case "validate":
             return f"{facts['accepted']:,} accepted, {facts['rejected']:,} rejected"
         case "graphs":
-            return f"{facts['accepted']:,} crystals, {facts['edges']:,} edges"
+            reused = f", {facts['reused']:,} of {facts['rows']:,} rows reused" if facts.get("reused") else ""
+            return f"{facts['accepted']:,} crystals, {facts['edges']:,} edges{reused}"
         case "train-model":
             return f"{facts['epochs']:,} epochs"
         case "evaluate":

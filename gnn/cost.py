@@ -1,9 +1,10 @@
 """What an epoch takes: time, throughput, the share of time spent waiting for data, memory."""
 
+import re
 import resource
-import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,5 +66,9 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that this process had on the GPU, or where it has none, in memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    try:
+        # getrusage would say what the parent had when it started this process, where that is more.
+        peak = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(peak[0]) * 1024
+    except OSError:  # macOS, where getrusage has bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

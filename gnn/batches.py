@@ -3,10 +3,9 @@
 A list column of Parquet is offsets and one flat array (CSR); so are the graphs here: M graphs, N atoms, E edges.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,16 +49,7 @@ class Graphs:
     target: Tensor  # (E,) int32
     distance: Tensor  # (E,) float32, Å
     volume_per_atom: Tensor  # (M,) float64, Å³; NaN where it is not known
-    release: Callable[[], None] | None = None  # of mapped files: gives memory back; called after each batch is cut
-
-    @property
-    def reads_ahead(self) -> bool:
-        """Do batches come from a disk, so that it pays to cut the next one while one is at work?"""
-        return self.release is not None
-
-    def _release(self) -> None:
-        if self.release is not None:
-            self.release()
+    reads_ahead = False  # whether it pays to cut the next batch while one is at work
 
     def __len__(self) -> int:
         return len(self.atom_start) - 1
@@ -86,22 +76,19 @@ class Graphs:
 
     def edge_counts(self) -> Tensor:
         """(M,) the number of edges of each graph, on the CPU."""
-        counts = self.edge_start.diff().cpu()
-        self._release()
-        return counts
+        return self.edge_start.diff().cpu()
 
     def to(self, device: torch.device) -> "Graphs":
         """All of it on `device`: batches are cut there."""
-        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
-        return Graphs(**moved)
+        return Graphs(**{name: value.to(device) for name, value in vars(self).items()})
 
     def take(self, rows: Tensor) -> "Graphs":
         """The graphs at the indices `rows` (B,) alone, in memory."""
         atoms, atom_at = _gather(self.atom_start, rows)
         edges, edge_at = _gather(self.edge_start, rows)
-        taken = Graphs(
-            atom_start=_starts(atoms),
-            edge_start=_starts(edges),
+        return Graphs(
+            atom_start=starts(atoms),
+            edge_start=starts(edges),
             z=self.z[atom_at],
             multiplicity=self.multiplicity[atom_at],
             source=self.source[edge_at],
@@ -109,8 +96,6 @@ class Graphs:
             distance=self.distance[edge_at],
             volume_per_atom=self.volume_per_atom[rows],
         )
-        self._release()
-        return taken
 
     def parts(self, rows: Tensor, size: int = 4096) -> Iterator["Graphs"]:
         """The graphs at the indices `rows`, `size` of them at a time in memory."""
@@ -122,10 +107,10 @@ class Graphs:
         there = rows.to(self.atom_start.device)
         atoms, atom_at = _gather(self.atom_start, there)
         edges, edge_at = _gather(self.edge_start, there)
-        ptr = _starts(atoms)
+        ptr = starts(atoms)
         shift = torch.repeat_interleave(ptr[:-1], edges)
         edge_index = torch.stack([self.source[edge_at] + shift, self.target[edge_at] + shift])
-        cut = Batch(
+        return Batch(
             z=self.z[atom_at].long().to(device),
             multiplicity=self.multiplicity[atom_at].to(device),
             edge_index=edge_index.to(device),
@@ -134,8 +119,6 @@ class Graphs:
             ptr=ptr.to(device),
             rows=rows,
         )
-        self._release()
-        return cut
 
     def batches(self, rows: Tensor, size: int, device: torch.device) -> Iterator[Batch]:
         """Batches of `size` crystals (the last may be smaller) at the indices `rows`, in that order."""
@@ -151,7 +134,8 @@ def flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return start, np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
 
 
-def _starts(count: Tensor) -> Tensor:
+def starts(count: Tensor) -> Tensor:
+    """(M + 1,) where each of M parts with so many values begins, and the end of the last."""
     start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
     torch.cumsum(count, 0, out=start[1:])
     return start

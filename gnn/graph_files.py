@@ -1,8 +1,8 @@
 """The graphs of a training on its machine's disk: Parquet shards, decoded once into flat files.
 
-Resident and streaming trainings read the same files, mapped into memory. Resident leaves to the system what it keeps in
-memory (all of it, where there is room); streaming gives the memory back after each batch, so that a training on any
-number of structures needs that of a batch. Both see the same batches and end with the same bytes.
+Resident and streaming trainings read the same files. Resident maps them into memory, which the ranks of a machine
+share; streaming reads the graphs of a batch when it is cut, so that a training on any number of structures needs the
+memory of a batch and 32 bytes a structure. Both see the same batches and end with the same bytes.
 """
 
 import contextlib
@@ -11,9 +11,10 @@ import mmap
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,8 @@ import torch
 from torch import Tensor
 
 from gnn import distributed
-from gnn.batches import Graphs, flat
+from gnn.batches import Batch, Graphs, flat, starts
+from storage.errors import WorldError
 from storage.program import write_atomically
 from storage.schemas import CELL_VOLUME_PER_ATOM
 
@@ -80,15 +82,51 @@ def streams(folder: Path, wanted: str, device: torch.device) -> bool:
 
 def open_graphs(folder: Path, *, streaming: bool) -> tuple[Graphs, Tensor]:
     """The graphs in `folder` and their targets (M,), float64."""
-    maps = {name: _map(folder / name) for name in DTYPES if name != "target_value"}
+    target = torch.from_numpy(np.fromfile(folder / "target_value", np.float64))
+    if streaming:
+        return StreamedGraphs(folder), target
+    return Graphs(**{name: _mapped(folder / name) for name in DTYPES if name != "target_value"}), target
 
-    def release() -> None:
-        for mapped in maps.values():
-            mapped.madvise(mmap.MADV_DONTNEED)
 
-    arrays: dict[str, Any] = {name: _tensor(name, mapped) for name, mapped in maps.items()}
-    graphs = Graphs(**arrays, release=release if streaming else None)
-    return graphs, torch.from_numpy(np.fromfile(folder / "target_value", np.float64))
+class StreamedGraphs(Graphs):
+    """Graphs of which only the offsets are in memory. What a batch needs is read for it, row by row."""
+
+    reads_ahead = True
+
+    def __init__(self, folder: Path) -> None:
+        per_graph = {name: torch.from_numpy(np.fromfile(folder / name, PER_GRAPH[name])) for name in PER_GRAPH}
+        del per_graph["target_value"]
+        nothing = {name: torch.from_numpy(np.empty(0, dtype)) for name, dtype in (PER_ATOM | PER_EDGE).items()}
+        super().__init__(**per_graph, **nothing)
+        self._files = {name: os.open(folder / name, os.O_RDONLY) for name in PER_ATOM | PER_EDGE}
+        weakref.finalize(self, _close, list(self._files.values()))
+
+    def take(self, rows: Tensor) -> Graphs:
+        """The graphs at the indices `rows` (B,) alone, in memory."""
+        found, taken = {}, {}
+        for start, names in (("atom_start", PER_ATOM), ("edge_start", PER_EDGE)):
+            of_all = getattr(self, start)
+            first, count = of_all[rows], of_all[rows + 1] - of_all[rows]
+            taken[start] = starts(count)
+            for name in names:
+                found[name] = self._read(name, first.numpy(), count.numpy())
+        return Graphs(**taken, **found, volume_per_atom=self.volume_per_atom[rows])
+
+    def batch(self, rows: Tensor, device: torch.device) -> Batch:
+        """The crystals at the indices `rows` (B,) as one graph on `device`."""
+        return replace(self.take(rows).batch(torch.arange(len(rows)), device), rows=rows)
+
+    def _read(self, name: str, first: np.ndarray, count: np.ndarray) -> Tensor:
+        """The `count` values from the place `first` on of each row, (B,) both, in one array."""
+        size, file = np.dtype(DTYPES[name]).itemsize, self._files[name]
+        content = bytearray(int(count.sum()) * size)
+        into = memoryview(content)
+        at = 0
+        for offset, length in zip((first * size).tolist(), (count * size).tolist(), strict=True):
+            if os.preadv(file, [into[at : at + length]], offset) != length:
+                raise WorldError(f"{name} of the graphs: the file ends too early")
+            at += length
+        return torch.from_numpy(np.frombuffer(content, DTYPES[name]))
 
 
 class RowGroups:
@@ -104,15 +142,17 @@ class RowGroups:
                     yield pa.Table.from_batches([batch])
 
 
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
-def _tensor(name: str, mapped: mmap.mmap) -> Tensor:
-    with warnings.catch_warnings():
+def _mapped(path: Path) -> Tensor:
+    """The values of a file, read when they are first used; processes that map the same file share its memory."""
+    with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "The given buffer is not writable": nothing here writes
-        return torch.frombuffer(mapped, dtype=torch.from_numpy(np.empty(0, DTYPES[name])).dtype)
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        return torch.frombuffer(mapped, dtype=torch.from_numpy(np.empty(0, DTYPES[path.name])).dtype)
 
 
 def _count(shard: Path) -> tuple[int, int, int]:

@@ -1,6 +1,8 @@
 """The parts of a prediction: the table has the same bytes wherever an attempt has stopped."""
 
 import shutil
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -34,7 +36,7 @@ def small_parts():
 def model(tmp_path_factory):
     """A model of random weights that was trained on hydrogen."""
     torch.manual_seed(0)
-    config = ModelConfig(atom_fea_len=8, h_fea_len=8)
+    config = ModelConfig(atom_fea_len=32, h_fea_len=32)
     folder = tmp_path_factory.mktemp("model")
     ranges = TrainingRanges(volume_per_atom=(1, 100), atoms=(1, 2), shortest_distance=(1, 9))
     card = ModelCard(
@@ -73,15 +75,15 @@ def batch(number: int) -> dict[str, pa.Table]:
     return {"inputs": inputs, "graphs": pa.table(graphs)}
 
 
-def run(model, folder, form=".csv", first_part=0):
-    """The bytes of the table and the facts, of the batches after `first_part` parts that are there."""
+def prepared(model, folder, form, first_part):
+    """The spec of an attempt; the batches after `first_part` parts that are there are being offered."""
     number = len(list(folder.glob("attempt-*")))
     offered, output = folder / f"attempt-{number}", folder / f"output-{number}"
     for path in (offered, output, folder / "parts"):
         path.mkdir(exist_ok=True)
     batches = [batch(n) for n in range(first_part * PART // BATCH, BATCHES)]
     threading.Thread(target=offer, args=[offered, batches], daemon=True).start()
-    spec = predict.PredictSpec(
+    return predict.PredictSpec(
         output=output,
         scratch=output,
         model=model,
@@ -91,8 +93,13 @@ def run(model, folder, form=".csv", first_part=0):
         first_part=first_part,
         device="cpu",
     )
+
+
+def run(model, folder, form=".csv", first_part=0):
+    """The bytes of the table, and the facts."""
+    spec = prepared(model, folder, form, first_part)
     facts = predict.build(spec)
-    return (output / f"predictions{form}").read_bytes(), facts
+    return (spec.output / f"predictions{form}").read_bytes(), facts
 
 
 @pytest.mark.parametrize("form", [".csv", ".parquet"])
@@ -135,3 +142,13 @@ def test_a_finished_part_is_not_computed_again(model, tmp_path):
     assert [b"123.5" in line for line in written.splitlines()[1:]] == [True] * PART + [False] * (
         BATCHES * BATCH - 1 - PART
     )
+
+
+def test_the_first_batch_of_a_new_process_has_the_bits_that_it_has_in_an_old_one(model, tmp_path):
+    """Without care a process's first product of small matrices, of 5 atoms here, differs in the last bit."""
+    run(model, tmp_path)
+    whole, _ = run(model, tmp_path)
+    spec = prepared(model, tmp_path, ".csv", 1)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    subprocess.run([sys.executable, "-m", "gnn.predict", tmp_path / "spec.json"], check=True, timeout=120)
+    assert (spec.output / "predictions.csv").read_bytes() == whole

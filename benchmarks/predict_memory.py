@@ -2,8 +2,8 @@
 
 `python benchmarks/predict_memory.py TABLE.parquet --model FOLDER [--structures 1000 10000 100000]` runs the command for
 each number, with the structures in one row group, and prints the peak of resident memory of the largest of its three
-processes (as `wait4` tells it), of each of them (`VmHWM`), and the time. `--interpreter` names another Python, to
-measure another version. Linux alone has /proc.
+processes (as `wait4` tells it), of each of them (`VmHWM`), and the time. Another version is measured with its folder as
+PYTHONPATH. Linux alone has /proc.
 """
 
 import argparse
@@ -72,14 +72,13 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--structures", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--interpreter", default=sys.executable)
     options = parser.parse_args()
     print(f"{'structures':>10} {'seconds':>8} {'largest':>9} " + " ".join(f"{n:>24}" for n in ("cgcnn", *PROGRAMS)))
     for count in options.structures:
         with tempfile.TemporaryDirectory() as folder:
             given, output = Path(folder) / "structures.parquet", Path(folder) / "predictions.csv"
             write_structures(options.table, count, given)
-            program = [options.interpreter, "-m", "flows.cli", "predict", str(given)]
+            program = [sys.executable, "-m", "flows.cli", "predict", str(given)]
             seconds, largest, peaks = measure([*program, "--model", options.model, "--output", str(output)])
             with output.open("rb") as lines:
                 written = sum(1 for _ in lines) - 1

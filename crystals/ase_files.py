@@ -4,12 +4,15 @@ None is unpickled (`.pckl`) or run (`.py`), and none names other files to be rea
 """
 
 import gzip
+import io
+import itertools
 import re
 import shutil
 import struct
 import tempfile
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,7 @@ ASE_FORMATS = {
     "res": "SHELX (.res)",
     "xsf": "XCrySDen (.xsf)",
 }
+PIECE = 1_000_000  # characters of an extended XYZ file that are in memory at a time
 MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
 ASE_JSON = "json"  # an ASE database in one JSON file
 
@@ -61,13 +65,50 @@ def frames_of(path: Path, kind: str) -> Iterator[Read]:
         with _named_plainly(path, kind) as file:
             if kind == "extxyz":
                 _check_counts(file)
-            frames = ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
+            frames = _frames_of_xyz(file) if kind == "extxyz" else _iread(file, kind)
             while found := _next_quietly(frames):
                 yield _converted(*found)
     except Unreadable as fault:
         yield fault
     except ASE_ERRORS as error:
         yield Unreadable("unreadable", f"{ASE_FORMATS.get(kind, 'ASE database')}: {one_line(error)}")
+
+
+def _iread(file: Path | IO[str], kind: str) -> Iterator[Atoms]:
+    return ase.io.iread(file, index=":", format=kind, do_not_split_by_at_sign=True)
+
+
+def _frames_of_xyz(path: Path) -> Iterator[Atoms]:
+    """The frames as ASE reads them, which keeps a list of where each begins: it gets a piece of the file at a time."""
+    try:
+        deque(_pieces_of_xyz(path), maxlen=0)
+    except ValueError:
+        yield from _iread(path, "extxyz")  # it says what is wrong
+        return
+    for piece in _pieces_of_xyz(path):
+        yield from _iread(io.StringIO(piece), "extxyz")
+
+
+def _pieces_of_xyz(path: Path) -> Iterator[str]:
+    """The text of some frames at a time. Raises ValueError where ASE finds no frame in the file's text."""
+    with path.open(encoding="utf-8") as file:
+        lines: list[str] = []
+        size = 0
+        header = file.readline()
+        while header.strip():
+            frame = [header, *itertools.islice(file, 1 + max(0, int(header)))]
+            vectors = 0
+            while (header := file.readline()).lstrip().startswith("VEC"):
+                frame.append(header)
+                vectors += 1
+            if vectors > 3:
+                raise ValueError("more than three lines VEC")
+            lines += frame
+            size += sum(map(len, frame))
+            if size > PIECE:
+                yield "".join(lines)
+                lines, size = [], 0
+        yield "".join(lines)
 
 
 def _check_counts(path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crystals.checks import Candidate, fault_of
 from crystals.config import ChecksConfig, GraphConfig
@@ -17,6 +16,7 @@ from crystals.sources.batches import Row, batches_of
 from crystals.structure_files import count_in, rows_in
 from crystals.table import crystals_of
 from storage import schemas
+from storage.exchange import Tables, offer
 from storage.program import Facts, Spec, main, progress
 
 log = logging.getLogger(__name__)
@@ -36,40 +36,47 @@ PROGRESS_INTERVAL = 0.5  # s
 
 
 class InputsSpec(Spec):
-    """The paths in the order they were given, and the graph configuration of the model."""
+    """The paths in the order they were given, and the graph configuration of the model.
+
+    The first `skip` structures are passed over.
+    """
 
     files: list[Path]
     config: GraphConfig
+    skip: int = 0
 
 
 def build(spec: InputsSpec) -> Facts:
-    """Write inputs.parquet (id, formula, error) and graphs.parquet, whose material_id is an input's position."""
-    structures = schemas.structures([TARGET], [])
-    done = refused = 0
-    with (
-        pq.ParquetWriter(spec.output / "inputs.parquet", INPUTS) as inputs,
-        pq.ParquetWriter(spec.output / "graphs.parquet", GRAPHS) as graphs,
-    ):
-        for batch in batches_of(_followed(spec.files), structures):
-            table, errors = graph_table(batch, spec.config, done)
-            graphs.write_table(table)
-            done += len(batch)
+    """Offer batches of two tables: inputs (id, formula, error), and graphs, whose material_id is a position in it.
+
+    What reads them has to run at the same time: `storage.exchange`.
+    """
+    rows = _Counted(spec)
+    refused = 0
+
+    def tables() -> Iterator[Tables]:
+        nonlocal refused
+        for batch in batches_of(rows, schemas.structures([TARGET], [])):
+            graphs, errors = graph_table(batch, spec.config)
             refused += len(errors) - errors.count(None)
-            for name, error in zip(batch.column(schemas.MATERIAL_ID).to_pylist(), errors, strict=True):
+            names = batch.column(schemas.MATERIAL_ID)
+            for name, error in zip(names.to_pylist(), errors, strict=True):
                 if error is not None:
                     log.info("%s refused: %s", name, error)
-            columns = [batch.column(schemas.MATERIAL_ID), batch.column("formula"), pa.array(errors, pa.string())]
-            inputs.write_table(pa.table(columns, schema=INPUTS))
-    progress("read", done, done)
-    return {"rows": done, "refused": refused}
+            inputs = pa.table([names, batch.column("formula"), pa.array(errors, pa.string())], schema=INPUTS)
+            yield {"inputs": inputs, "graphs": graphs}
+
+    offer(spec.output, tables())
+    progress("read", rows.done, rows.done)
+    return {"rows": rows.done, "refused": refused}
 
 
-def graph_table(batch: pa.RecordBatch, config: GraphConfig, first: int = 0) -> tuple[pa.Table, list[str | None]]:
+def graph_table(batch: pa.RecordBatch, config: GraphConfig) -> tuple[pa.Table, list[str | None]]:
     """The graphs of a batch of structures, and why a structure has none, or None: one message a structure.
 
-    In the graphs table `material_id` is the structure's position, counted from `first`; the target is null.
+    In the graphs table `material_id` is the structure's position in the batch; the target is null.
     """
-    positions = [str(first + n) for n in range(len(batch))]
+    positions = [str(n) for n in range(len(batch))]
     errors = _errors(batch)
     numbered = batch.set_column(0, batch.schema.field(0), pa.array(positions, pa.string()))
     readable = numbered.filter(pa.array([error is None for error in errors], pa.bool_()))
@@ -92,23 +99,30 @@ def _physical_fault(crystal: Crystal | None) -> str | None:
     return fault and fault[1]
 
 
-def _followed(files: list[Path]) -> Iterator[Row]:
-    """The rows of all files; tells how many have been read, as long as it takes long."""
-    total = count_in(files)
-    count, last = itertools.count(1), time.monotonic()
+class _Counted:
+    """The rows of all files after the first `spec.skip`; tells now and then how many are `done`."""
 
-    def counted(row: Row) -> Row:
+    def __init__(self, spec: InputsSpec) -> None:
+        self.done = spec.skip
+        self._total = count_in(spec.files)
+        self._told = time.monotonic()
+        self._rows = (row for path in spec.files for row in rows_in(path))
+        self._skip = spec.skip
+        progress("read", self.done, self._total)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._counted, itertools.islice(self._rows, self._skip, None))
+
+    def _counted(self, row: Row) -> Row:
         def read() -> Crystal:
-            nonlocal last
-            done, now = next(count), time.monotonic()
-            if now - last >= PROGRESS_INTERVAL:
-                progress("read", done, total)
-                last = now
+            self.done += 1
+            now = time.monotonic()
+            if now - self._told >= PROGRESS_INTERVAL:
+                progress("read", self.done, self._total)
+                self._told = now
             return row.read()
 
         return Row(row.material_id, row.values, read)
-
-    return (counted(row) for path in files for row in rows_in(path))
 
 
 if __name__ == "__main__":

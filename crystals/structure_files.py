@@ -7,7 +7,7 @@ The files come from anywhere. So the formats are a list of those that hold data 
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.ase_files import ASE_FORMATS, ASE_JSON, Read, ase_format, frames_of, opened
 from crystals.crystal import Crystal
+from crystals.input_files import IN_FOLDERS, structure_names
 from crystals.sources.batches import Row
 from crystals.sources.files import form_of, rows_of
 from crystals.sources.reading import (
@@ -34,8 +35,8 @@ from storage.errors import InputError
 from storage.schemas import MATERIAL_ID
 
 FORMATS = ", ".join(["CIF (.cif)", "POSCAR, CONTCAR (.vasp, .poscar)", *ASE_FORMATS.values()])
+ToRead = Callable[[], Crystal]  # raises Unreadable
 TABLES = "tables and structures in .parquet, .csv, .jsonl, .json"
-IN_FOLDERS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".traj", ".pwi", ".gen", ".res", ".xsf", "geometry.in")
 
 
 def rows_in(path: Path) -> Iterator[Row]:
@@ -45,10 +46,10 @@ def rows_in(path: Path) -> Iterator[Row]:
     is a row that says why, and never an exception.
     """
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if is_structure_name(p.name))
-        if not inside:
+        names = structure_names(path)
+        if not names:
             yield _refused(path, f"the folder has no file that is read in folders: {', '.join(IN_FOLDERS)}, POSCAR*, …")
-        for file in inside:
+        for file in map(path.joinpath, names):
             if file.is_file():
                 yield from rows_in(file)
             else:
@@ -68,16 +69,21 @@ def rows_in(path: Path) -> Iterator[Row]:
         yield Row(str(path), {}, lambda: _poscar(path))
 
 
-def count_in(files: Sequence[Path]) -> int:
+def count_in(files: Iterable[Path]) -> int:
     """How many structures the files and folders have, as far as names and Parquet's metadata tell; 0 if they do not."""
-    counts = [_count(path) for path in files]
-    return 0 if 0 in counts else sum(counts)
+    total = 0
+    for path in files:
+        count = _count(path)
+        if not count:
+            return 0
+        total += count
+    return total
 
 
 def _count(path: Path) -> int:
     if path.is_dir():
-        inside = [p for p in path.iterdir() if is_structure_name(p.name)]
-        return count_in(inside) if inside else 1
+        names = structure_names(path)
+        return count_in(map(path.joinpath, names)) if names else 1
     if path.suffix.lower() == ".parquet":
         try:
             return int(pq.read_metadata(path).num_rows)
@@ -85,12 +91,6 @@ def _count(path: Path) -> int:
             return 1
     several = form_of(path) or _plain_name(path).endswith(("xyz", ".traj"))
     return 0 if several else 1
-
-
-def is_structure_name(name: str) -> bool:
-    """Whether a file of this name is taken from a folder."""
-    plain = name.lower().removesuffix(".gz")
-    return plain.endswith(IN_FOLDERS) or plain.startswith(("poscar", "contcar"))
 
 
 def _plain_name(path: Path) -> str:
@@ -102,7 +102,7 @@ def _is_poscar_name(path: Path) -> bool:
     return plain.endswith((".vasp", ".poscar")) or plain.startswith(("poscar", "contcar"))
 
 
-def _numbered(path: Path, found: Iterator[Read]) -> Iterator[Row]:
+def _numbered(path: Path, found: Iterator[Read | ToRead]) -> Iterator[Row]:
     """Rows of what was found, numbered only if it is more than one."""
     first, second = next(found, Unreadable("unreadable", "has no structure")), next(found, None)
     if second is None:
@@ -114,11 +114,11 @@ def _numbered(path: Path, found: Iterator[Read]) -> Iterator[Row]:
         yield _row(f"{path}#{number}", one)
 
 
-def _row(name: str, found: Read) -> Row:
+def _row(name: str, found: Read | ToRead) -> Row:
     def read() -> Crystal:
         if isinstance(found, Unreadable):
             raise found
-        return found
+        return found if isinstance(found, Crystal) else found()
 
     return Row(name, {}, read)
 
@@ -135,8 +135,8 @@ def _text(path: Path) -> str:
         raise Unreadable("unreadable", f"cannot be read: {one_line(error)}") from None
 
 
-def _cif(path: Path) -> Iterator[Read]:
-    """The structure of each block that has atoms; the whole file's where at most one has."""
+def _cif(path: Path) -> Iterator[Unreadable | ToRead]:
+    """The structure of each block that has atoms; the whole file's where at most one has. They are parsed later."""
     try:
         text = _text(path)
     except Unreadable as fault:
@@ -146,10 +146,7 @@ def _cif(path: Path) -> Iterator[Read]:
     blocks = [f"data_{block}" for block in re.split(r"^\s*data_", f"x\n{text}", flags=re.MULTILINE)[1:]]
     blocks = [block for block in blocks if "_atom_site_" in block]
     for block in blocks if len(blocks) > 1 else [text]:
-        try:
-            yield from_cif(block)
-        except Unreadable as fault:
-            yield fault
+        yield partial(from_cif, block)
 
 
 def _check_poscar_counts(text: str) -> None:

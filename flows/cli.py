@@ -205,7 +205,7 @@ def run_retrain(options: argparse.Namespace) -> None:
 
 
 def run_predict(options: argparse.Namespace) -> None:
-    """`cgcnn predict`."""
+    """`cgcnn predict`; exit code 2 where there is no prediction for any structure."""
     from flows.progress_bar import progress_bar  # the other commands need none of what these import
     from tasks.prediction import PredictRequest, predict
 
@@ -216,7 +216,9 @@ def run_predict(options: argparse.Namespace) -> None:
         output=options.output,
         trust_code=options.trust_code,
     )
-    predict(request, lambda line: print(printable(line), file=sys.stderr), progress_bar)
+    summary = predict(request, lambda line: print(printable(line), file=sys.stderr), progress_bar)
+    if not summary["predicted"]:
+        sys.exit(INPUT_IS_WRONG)  # the table has the reasons, the last line their number
 
 
 def run_show(options: argparse.Namespace) -> None:

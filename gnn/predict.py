@@ -1,90 +1,159 @@
-"""The program of prediction: a model and graph shards in, one number a structure out."""
+"""The program of prediction: a model and batches of graphs in, one number a structure out."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 from gnn.applicability import unseen_elements, warnings_of
 from gnn.batches import Graphs
 from gnn.checkpoint import load_model
 from gnn.elements import symbol_of
 from gnn.loop import predict
+from gnn.model_card import ModelCard
 from gnn.train import select_device
-from storage import schemas
+from storage import parts, schemas
 from storage.errors import InputError
+from storage.exchange import Tables, taken
 from storage.program import Facts, Spec, main, progress
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("formula", pa.string(), nullable=False),
+        pa.field("predicted", pa.float64()),
+        pa.field("error", pa.string()),
+        pa.field("warning", pa.string()),
+    ]
+)
 
 
 class PredictSpec(Spec):
-    """The model's folder, the graphs, the table of inputs that they came from, and the form of the answer."""
+    """The model's folder, the folder in which batches of inputs and graphs are offered, and the form of the answer.
+
+    `parts` is the folder that finished rows go to; the first `first_part` parts are there already.
+    """
 
     model: Path
-    graphs: list[Path]
-    inputs: Path
+    batches: Path
+    parts: Path
     form: Literal[".csv", ".parquet"]
+    first_part: int = 0
     device: str = "auto"
     trust_code: bool = False
+
+
+class Predictor(NamedTuple):
+    """A model on a device, its card, and the folder that it came from."""
+
+    folder: Path
+    model: nn.Module
+    card: ModelCard
+    device: torch.device
 
 
 def build(spec: PredictSpec) -> Facts:
     """Write predictions.csv or .parquet: id, formula, predicted, error, warning; one row an input, in their order."""
     device = select_device(spec.device)
-    model, card = load_model(spec.model, device, trust_code=spec.trust_code)
-    inputs = pq.read_table(spec.inputs)
+    predictor = Predictor(spec.model, *load_model(spec.model, device, trust_code=spec.trust_code), device)
+    number = spec.first_part
+    for table, facts in _parts(predictor, spec):
+        parts.write_part(spec.parts, number, table, facts)
+        number += 1
+    card = predictor.card
+    facts = {"target": card.target, "unit": card.unit, "has_ranges": card.ranges is not None}
+    return _assemble(spec, number) | facts
+
+
+def _parts(predictor: Predictor, spec: PredictSpec) -> Iterator[tuple[pa.Table, Facts]]:
+    """The rows of each part, how many of them have each kind of warning, and which elements were never seen."""
+    first, pending = spec.first_part * parts.ROWS, Pending()
+    cold = spec.first_part > 0
+    for batch in taken(spec.batches):
+        if cold and len(batch["graphs"]):
+            # A process's first product of two small matrices may differ from all later ones in the last bit (MKL). In a
+            # run that was not stopped this batch would not be the first.
+            _predicted(predictor, batch, Pending())
+            cold = False
+        pending.tables.append(_predicted(predictor, batch, pending))
+        progress("predicted", first + pending.rows, 0)
+        if pending.rows >= parts.ROWS:
+            yield pending.part()
+            first, pending = first + pending.rows, Pending()
+    if pending.rows:
+        yield pending.part()
+
+
+@dataclass
+class Pending:
+    """The batches of a part that is not whole yet, its kinds of warnings, and its elements that were never seen."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    unseen: set[int] = field(default_factory=set)
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(map(len, self.tables))
+
+    def part(self) -> tuple[pa.Table, Facts]:
+        """All rows, and what they do not tell."""
+        return pa.concat_tables(self.tables), {"warnings": dict(self.kinds), "unseen": sorted(self.unseen)}
+
+
+def _predicted(predictor: Predictor, batch: Tables, pending: Pending) -> pa.Table:
+    """The rows of a batch of inputs and graphs. What they are warned of is counted in `pending`."""
+    inputs, table = batch["inputs"], batch["graphs"]
     predicted: list[float | None] = [None] * len(inputs)
     warned: list[str | None] = [None] * len(inputs)
-    kinds: Counter[str] = Counter()
-    unseen: set[int] = set()
-    total, done = sum(pq.read_metadata(path).num_rows for path in spec.graphs), 0
-    for table in _parts(spec.graphs):
+    if len(table):
         graphs = Graphs.of(table)
+        folder, model, card, device = predictor
         values = predict(model, graphs, torch.arange(len(graphs)), card.scaling, device).tolist()
         positions = map(int, table[schemas.MATERIAL_ID].to_pylist())
         for position, value, warnings in zip(positions, values, warnings_of(graphs, card), strict=True):
             if not math.isfinite(value):
-                raise InputError(f"{spec.model}: the model's prediction for {inputs['id'][position]} is {value}")
+                raise InputError(f"{folder}: the model's prediction for {inputs['id'][position]} is {value}")
             predicted[position] = value
             warned[position] = "; ".join(warnings.values()) or None
-            kinds.update(warnings.keys())
-        unseen.update(*unseen_elements(graphs, card).values())
-        done += len(graphs)
-        progress("predicted", done, total)
-    columns = {"predicted": pa.array(predicted, pa.float64()), "warning": pa.array(warned, pa.string())}
-    table = inputs.select(["id", "formula", "error"]).add_column(2, "predicted", columns["predicted"])
-    _write(table.append_column("warning", columns["warning"]), spec.output / f"predictions{spec.form}")
-    return {
-        "predicted": done,
-        "target": card.target,
-        "unit": card.unit,
-        "warned": len(warned) - warned.count(None),
-        "warnings": dict(kinds),
-        "unseen_elements": [symbol_of(z) for z in sorted(unseen)],
-        "has_ranges": card.ranges is not None,
-    }
+            pending.kinds.update(warnings.keys())
+        pending.unseen.update(*unseen_elements(graphs, card).values())
+    found = {"predicted": pa.array(predicted, pa.float64()), "warning": pa.array(warned, pa.string())}
+    return pa.table([found[n] if n in found else inputs[n] for n in PREDICTIONS.names], schema=PREDICTIONS)
 
 
-def _parts(shards: Sequence[Path]) -> Iterator[pa.Table]:
-    """The graphs of the shards, a row group in memory at a time; row groups without rows are left out."""
-    for path in shards:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name != "edge_image"]
-            for group in range(file.num_row_groups):
-                if file.metadata.row_group(group).num_rows:
-                    yield file.read_row_group(group, columns=names)
+def _assemble(spec: PredictSpec, number: int) -> Facts:
+    """Write the parts to one file, with one of them in memory at a time; what they count together."""
+    counts: Counter[str] = Counter(rows=0, refused=0, warned=0)
+    kinds: Counter[str] = Counter()
+    unseen: set[int] = set()
+    with _writer(spec.output / f"predictions{spec.form}") as write:
+        for table, facts in (parts.read_part(spec.parts, each) for each in range(number)):
+            write(table)
+            refused, warned = (len(table) - table[name].null_count for name in ("error", "warning"))
+            counts.update(rows=len(table), refused=refused, warned=warned)
+            kinds.update(facts["warnings"])
+            unseen.update(facts["unseen"])
+    return {**counts, "warnings": dict(kinds), "unseen_elements": [symbol_of(z) for z in sorted(unseen)]}
 
 
-def _write(table: pa.Table, path: Path) -> None:
+@contextmanager
+def _writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
     if path.suffix == ".csv":
-        pa_csv.write_csv(table, path)
+        with pa_csv.CSVWriter(path, PREDICTIONS) as writer:
+            yield writer.write_table
     else:
-        schemas.write_table(table, path)
+        with schemas.table_writer(path, PREDICTIONS) as write:
+            yield write
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,10 @@ def remove_links(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an exclusive lock on `path`. The file exists only while somebody holds the lock or waits for it.
+
+    `on_wait` is called before a wait for somebody else's.
 
     Folders above it that this call created, and the one it lies in, are removed afterwards if they are empty.
     """
@@ -84,7 +86,11 @@ def locked(path: Path) -> Iterator[None]:
                 raise InputError(f"{path}: is not a lock file; remove it") from None
             raise error
         with open(lock, "w"):  # noqa: PTH123  a descriptor, which it closes
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 if not os.path.samestat(os.fstat(lock), path.stat()):
                     continue  # the former holder removed the file that was waited for, and there is a new one

@@ -1,12 +1,15 @@
 """The Arrow schema of every table on disk: its columns, with their units in the fields' metadata."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 MATERIAL_ID = "material_id"
+ROW_GROUP = 4096  # rows
 
 # A column's unit is read off the end of its name, longest ending first, as published tables write it.
 UNIT_OF_ENDING = {
@@ -209,7 +212,14 @@ WORST = pa.schema(
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file; the same rows give the same bytes: fixed compression and row groups, no time stamps."""
-    pq.write_table(table, path, compression="zstd", row_group_size=4096)
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """`write_table` by pieces: yields its `write`. The same bytes, if each piece but the last has ROW_GROUP rows."""
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        yield lambda table: writer.write_table(table, row_group_size=ROW_GROUP)
 
 
 def safe_name(text: str) -> str:

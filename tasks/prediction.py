@@ -5,9 +5,9 @@ Imports no Prefect: `cgcnn predict` uses it, too.
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from storage.program import PROGRESS
 from storage.registry import model_folder
 from storage.store import Store
 from storage.text import printable
-from tasks.programs import Program, run_program
+from tasks.prediction_folder import Work, record_of, work_folder
+from tasks.programs import Program, run_together
 
 Log = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]  # what, done, total; total 0: it is not known
@@ -57,18 +58,10 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
     _check_paths(request.files, output)
     model = model_folder(request.model, Store.at(request.store)).absolute()
     config = _usable(model, trust_code=request.trust_code)
-    form = output.suffix if output else ".csv"
-    with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".predict-") as folder:
-        work = Path(folder)
-        made = work / "inputs" / "output"
-        inputs = Program(module="crystals.predict_inputs", spec={"files": request.files, "config": config})
-        spec = {"model": model, "graphs": [made / "graphs.parquet"], "inputs": made / "inputs.parquet", "form": form}
-        program = Program(module="gnn.predict", spec={**spec, "trust_code": request.trust_code})
+    record = partial(record_of, request.files, model, trust_code=request.trust_code)
+    with work_folder(output, record, log) as work:
         with display(log) as (log_line, on_progress):
-            follow = _line_handler(log_line, on_progress)
-            read = run_program(inputs, _made(work / "inputs"), follow)
-            answered = run_program(program, _made(work / "predictions"), follow)
-        table = work / "predictions" / "output" / f"predictions{form}"
+            table, answered = _run(request, (model, config), work, _line_handler(log_line, on_progress))
         if output:
             table.replace(output)
         else:
@@ -76,9 +69,27 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
                 sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
     quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
     _log_warnings(answered, log)
-    log(f"{read['rows'] - read['refused']:,} predicted, {read['refused']:,} refused ({quantity})")
-    counts = {"predicted": read["rows"] - read["refused"], "refused": read["refused"], "warned": answered["warned"]}
-    return {**counts, "quantity": quantity}
+    predicted, refused = answered["rows"] - answered["refused"], answered["refused"]
+    log(f"{predicted:,} predicted, {refused:,} refused ({quantity})")
+    return {"predicted": predicted, "refused": refused, "warned": answered["warned"], "quantity": quantity}
+
+
+def _run(
+    request: PredictRequest, model: tuple[Path, GraphConfig], work: Work, on_line: Log
+) -> tuple[Path, dict[str, Any]]:
+    """The finished table, and what the program that wrote it says of it."""
+    folder, config = model
+    form = request.output.suffix if request.output else ".csv"
+    read, predicted = (_made(work.attempt / name) for name in ("inputs", "predictions"))
+    inputs = Program(
+        module="crystals.predict_inputs", spec={"files": request.files, "config": config, "skip": work.rows}
+    )
+    spec = {"model": folder, "batches": (read / "output").absolute(), "parts": work.parts.absolute(), "form": form}
+    spec |= {"first_part": work.first_part, "trust_code": request.trust_code}
+    # The second takes what the first offers: both have to run.
+    both = [(inputs, read), (Program(module="gnn.predict", spec=spec), predicted)]
+    _, answered = run_together(both, on_line)
+    return predicted / "output" / f"predictions{form}", answered
 
 
 def _check_paths(files: list[str], output: Path | None) -> None:
@@ -106,14 +117,20 @@ def _usable(model: Path, *, trust_code: bool) -> GraphConfig:
 
 
 def _line_handler(log: Log, on_progress: OnProgress | None) -> Log:
-    """A callback for each line that a program prints: progress goes to `on_progress`, everything else is logged."""
+    """A callback for each line that a program prints: progress goes to `on_progress`, everything else is logged.
+
+    The total that the program which reads tells is that of both.
+    """
+    known = 0
 
     def handle(line: str) -> None:
+        nonlocal known
         if not line.startswith(f'{{"{PROGRESS}":'):
             log(line)
         elif on_progress is not None:
             record = json.loads(line)
-            on_progress(record[PROGRESS], record["done"], record["total"])
+            known = record["total"] or known
+            on_progress(record[PROGRESS], record["done"], known)
 
     return handle
 

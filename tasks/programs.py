@@ -4,7 +4,10 @@ If the kernel kills the child for its memory, only this step is retried, and a f
 Imports no Prefect, because `cgcnn predict` uses it too.
 """
 
+import codecs
+import io
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -12,10 +15,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from json import loads
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 from pydantic_core import to_json
@@ -28,7 +33,7 @@ from storage.text import printable
 # as long; where they never spin, waking them takes half the time of a training on small graphs. So: a little.
 SPINS_BRIEFLY = {"GOMP_SPINCOUNT": "10000"}
 
-_running: set[subprocess.Popen[str]] = set()
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 class Program(BaseModel):
@@ -63,57 +68,101 @@ def run_program(program: Program, work: Path, on_line: Callable[[str], None]) ->
     output. Raises InputError or WorldError if the program ends with their exit codes, WorldError if it was killed or
     silent for too long, and ProgramFailed if it ends with any other code.
     """
+    (facts,) = run_together([(program, work)], on_line)
+    return facts
+
+
+def run_together(programs: Sequence[tuple[Program, Path]], on_line: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Run programs at the same time, each as `run_program` does. The first that fails ends the others."""
+    with ExitStack() as all_running:
+        children = [all_running.enter_context(_running_child(program, work)) for program, work in programs]
+        failed = _first_failure(children, on_line)
+    if failed is not None:
+        _raise_for(failed.program.module, failed.process.returncode, failed.last_words())
+    return [dict(loads((work / "scratch" / "facts.json").read_text())) for _, work in programs]
+
+
+@dataclass
+class _Child:
+    program: Program
+    process: "subprocess.Popen[bytes]"
+    stderr_tail: deque[str] = field(default_factory=lambda: deque(maxlen=30))
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it may still be silent; a day where nobody minds."""
+        if self.program.silence is None or self.process.poll() is not None:
+            return 86_400.0
+        return max(0.0, self.heard + self.program.silence - time.monotonic())
+
+    def last_words(self) -> list[str]:
+        return [self.program.shown(line.rstrip()) for line in self.stderr_tail if line.strip()]
+
+
+@contextmanager
+def _running_child(program: Program, work: Path) -> Iterator[_Child]:
     output, scratch, spec = work / "output", work / "scratch", work / "spec.json"
     shutil.rmtree(output, ignore_errors=True)
     spec.write_bytes(to_json({**program.spec, "output": output.absolute(), "scratch": scratch.absolute()}))
-    stderr_tail: deque[str] = deque(maxlen=30)
-    with _started(program, spec) as child, _Silence(child, program.silence) as silence:
-        listener = threading.Thread(target=stderr_tail.extend, args=[child.stderr], daemon=True)
+    with _started(program, spec) as process:
+        child = _Child(program, process)
+        errors = io.TextIOWrapper(process.stderr, encoding="utf-8", errors="replace")  # type: ignore[type-var]
+        listener = threading.Thread(target=child.stderr_tail.extend, args=[errors], daemon=True)
         listener.start()
         try:
-            for line in child.stdout or ():
-                silence.broken()
-                on_line(program.shown(line.rstrip("\n")))
-            code = child.wait()
+            yield child
         finally:
-            _end(child)
-            _running.discard(child)
+            _end(process)
+            _running.discard(process)
             listener.join()
-    if silence.too_long:
-        raise WorldError(
-            f"{program.module} printed nothing for {program.silence:g} s and was ended; what was finished is kept"
-        )
-    _raise_for(program.module, code, [program.shown(line.rstrip()) for line in stderr_tail if line.strip()])
-    return dict(loads((scratch / "facts.json").read_text()))
 
 
-class _Silence:
-    """Ends a child that prints nothing for `limit` seconds."""
+def _first_failure(children: Sequence[_Child], on_line: Callable[[str], None]) -> _Child | None:
+    """Pass on the lines of all children until each has ended; the first that ended with an error, at once."""
+    with selectors.DefaultSelector() as outputs:
+        for child in children:
+            outputs.register(child.process.stdout, selectors.EVENT_READ, (child, _Lines()))  # type: ignore[arg-type]
+        while outputs.get_map():
+            ready = outputs.select(min(child.patience for child in children))
+            for key, _ in ready:
+                key.data[0].heard = time.monotonic()
+            _check_silence(children)
+            for key, _ in ready:
+                source: _Child = key.data[0]
+                chunk = os.read(key.fd, 65536)
+                for line in key.data[1].of(chunk):
+                    on_line(source.program.shown(line))
+                if not chunk:
+                    outputs.unregister(key.fileobj)
+                    if source.process.wait():
+                        return source
+    return None
 
-    def __init__(self, child: "subprocess.Popen[str]", limit: float | None) -> None:
-        self._child, self._limit = child, limit
-        self._heard = time.monotonic()
-        self._over = threading.Event()
-        self.too_long = False
 
-    def __enter__(self) -> Self:
-        if self._limit is not None:
-            threading.Thread(target=self._watch, args=[self._limit], daemon=True).start()
-        return self
+def _check_silence(children: Sequence[_Child]) -> None:
+    """Raise WorldError for a child that has said nothing for as long as it may; whoever runs it ends it then."""
+    for child in children:
+        if child.patience <= 0 and child.process.poll() is None:
+            raise WorldError(
+                f"{child.program.module} printed nothing for {child.program.silence:g} s and was ended; what was "
+                "finished is kept"
+            )
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
 
-    def broken(self) -> None:
-        """The child has said something."""
-        self._heard = time.monotonic()
+class _Lines:
+    """Bytes as they come → whole lines; an empty chunk is the end."""
 
-    def _watch(self, limit: float) -> None:
-        while not self._over.wait(min(limit / 10, 5.0)):
-            if time.monotonic() - self._heard > limit:
-                self.too_long = True
-                _end(self._child)
-                return
+    def __init__(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        self._rest = ""
+
+    def of(self, chunk: bytes) -> list[str]:
+        *lines, self._rest = (self._rest + self._decoder.decode(chunk, final=not chunk)).split("\n")
+        if not chunk and self._rest:
+            lines.append(self._rest)
+        return lines
 
 
 def end_all() -> None:
@@ -122,7 +171,7 @@ def end_all() -> None:
         _end(child)
 
 
-def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
+def _started(program: Program, spec: Path) -> "subprocess.Popen[bytes]":
     secrets = {name: secret.get_secret_value() for name, secret in program.secrets.items()}
     own = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", ENDS_WITH_PARENT: "1"}
     child = subprocess.Popen(
@@ -130,7 +179,6 @@ def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
         stdin=subprocess.PIPE,  # never written to: the child ends itself when this end of the pipe is closed
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
         env={**SPINS_BRIEFLY, **os.environ, **own, **secrets},
     )
@@ -138,7 +186,7 @@ def _started(program: Program, spec: Path) -> "subprocess.Popen[str]":
     return child
 
 
-def _end(child: "subprocess.Popen[str]") -> None:
+def _end(child: "subprocess.Popen[bytes]") -> None:
     if child.stdin is not None:
         child.stdin.close()  # ranks of a training are in process groups of their own: this ends them
     try:

@@ -23,6 +23,7 @@ from crystals.sources.json_depth import DepthLimited
 from storage.errors import InputError
 
 FORMATS = (".parquet", ".csv", ".json", ".jsonl")
+BUFFER = 1_000_000  # bytes of a Parquet column that are read at a time
 BROKEN_LINE = "\0broken line"  # the key under which a line of a .jsonl that is no JSON object passes its reason
 
 # What the parsers raise on a file that is none of theirs; pyarrow and json also raise plain ValueError, on a value
@@ -135,7 +136,9 @@ def _parquet_file(path: Path) -> Iterator[Any]:
 
 
 def _parquet(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
-    with _parquet_file(path) as file, pq.ParquetFile(file) as table:
+    # By default whole row groups are read; so only some pages of each column.
+    reading = {"pre_buffer": False, "buffer_size": BUFFER}
+    with _parquet_file(path) as file, pq.ParquetFile(file, **reading) as table:
         _check_unique(path, table.schema_arrow.names)
         wanted = [name for name in table.schema_arrow.names if name in columns]
         for batch in table.iter_batches(1024, columns=wanted or None):

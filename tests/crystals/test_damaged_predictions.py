@@ -12,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystals import predict_inputs
 from crystals.config import GraphConfig
+from storage.exchange import taken
 
 CIF = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(fmt="cif")
 POSCAR = "salt\n1.0\n5.64 0 0\n0 5.64 0\n0 0 5.64\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
@@ -79,6 +80,7 @@ def test_a_damaged_input_of_a_prediction(name, tmp_path):
     given = path.parent if "/" in file else path
     spec = predict_inputs.InputsSpec(output=tmp_path / "out", scratch=tmp_path, files=[given], config=GraphConfig())
     assert predict_inputs.build(spec) == {"rows": 1, "refused": int(message is not None)}
-    (found,) = pq.read_table(tmp_path / "out/inputs.parquet").to_pylist()
+    (batch,) = taken(tmp_path / "out")
+    (found,) = batch["inputs"].to_pylist()
     assert (found["error"] is None) == (message is None)
     assert message is None or message in found["error"]

@@ -2,12 +2,12 @@
 
 import gzip
 
-import pyarrow.parquet as pq
 from ase.build import bulk
 from ase.io import write
 
 from crystals.config import GraphConfig
 from crystals.predict_inputs import InputsSpec, build
+from storage.exchange import taken
 
 
 def test_packed_files_are_read_and_a_table_that_cannot_be_is_refused_alone(tmp_path):
@@ -22,8 +22,8 @@ def test_packed_files_are_read_and_a_table_that_cannot_be_is_refused_alone(tmp_p
         "rows": 3,
         "refused": 2,
     }
-    rows = pq.read_table(out / "inputs.parquet").to_pylist()
-    assert [row["formula"] for row in rows] == ["", "Cu", ""]
+    (batch,) = taken(out)
+    assert batch["inputs"]["formula"].to_pylist() == ["", "Cu", ""]
 
 
 def test_files_folders_and_tables_in_the_order_given(tmp_path):
@@ -41,7 +41,8 @@ def test_files_folders_and_tables_in_the_order_given(tmp_path):
     out.mkdir()
     spec = InputsSpec(output=out, scratch=tmp_path, files=[tmp_path / n for n in names], config=GraphConfig())
     assert build(spec) == {"rows": 6, "refused": 2}
-    rows = pq.read_table(out / "inputs.parquet").to_pylist()
+    (batch,) = taken(out)
+    rows = batch["inputs"].to_pylist()
     assert [row["formula"] for row in rows] == ["Si", "", "NaCl", "Cu", "He", "Fe"]
     assert [row["error"] is None for row in rows] == [True, False, True, True, False, True]
-    assert pq.read_table(out / "graphs.parquet")["material_id"].to_pylist() == ["0", "2", "3", "5"]
+    assert batch["graphs"]["material_id"].to_pylist() == ["0", "2", "3", "5"]

@@ -95,10 +95,11 @@ def test_structures_unlike_the_training_structures_are_warned_of_in_the_table_an
     assert "progress" not in done.stderr
 
 
-def test_where_everything_is_refused_there_is_a_table_all_the_same(cgcnn, model, tmp_path):
+def test_where_everything_is_refused_there_is_a_table_all_the_same_and_exit_code_2(cgcnn, model, tmp_path):
     (tmp_path / "broken.cif").write_text("nothing")
     done = cgcnn("predict", tmp_path / "broken.cif", "--model", model, "--output", tmp_path / "out.parquet")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "0 predicted, 1 refused (energy_ev eV)"
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert (row["predicted"], row["warning"]) == (None, None)
     assert row["error"].startswith("CIF")

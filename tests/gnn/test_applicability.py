@@ -1,6 +1,9 @@
 """What is unlike the training structures is warned of; what is like them is not."""
 
 import json
+import tempfile
+import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +16,7 @@ from gnn.applicability import training_elements, training_ranges, warnings_of
 from gnn.batches import Graphs
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from gnn.model_card import ModelCard, read_card
+from storage.exchange import offer
 
 TARGET = "energy_ev"
 
@@ -139,13 +143,19 @@ def test_a_training_stores_what_its_training_rows_have_and_predictions_are_compa
 
 
 def predicted(model, rows: pa.Table, folder) -> dict:
-    """The facts of predicting `rows`, split into row groups so that more than one is read."""
-    numbered, inputs = folder / "numbered.parquet", folder / "inputs.parquet"
-    names = [str(n) for n in range(len(rows))]
-    pq.write_table(rows.set_column(0, rows.schema.field(0), [names]), numbered, row_group_size=50)
+    """The facts of predicting `rows`, in batches of 50."""
+    work = Path(tempfile.mkdtemp(dir=folder))
     columns = rows.select(["material_id", "formula"]).rename_columns(["id", "formula"])
-    pq.write_table(columns.append_column("error", [pa.nulls(len(rows), pa.string())]), inputs)
+    inputs = columns.append_column("error", [pa.nulls(len(rows), pa.string())])
+    batches = []
+    for start in range(0, len(rows), 50):
+        graphs = rows.slice(start, 50)
+        names = [str(n) for n in range(len(graphs))]
+        graphs = graphs.set_column(0, rows.schema.field(0), [names])
+        batches.append({"inputs": inputs.slice(start, 50), "graphs": graphs})
+    offering = threading.Thread(target=offer, args=[work, batches], daemon=True)
+    offering.start()
     spec = predict.PredictSpec(
-        output=folder, scratch=folder, model=model, graphs=[numbered], inputs=inputs, form=".parquet", device="cpu"
+        output=folder, scratch=folder, model=model, batches=work, parts=work, form=".parquet", device="cpu"
     )
     return predict.build(spec)

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from gnn import predict, train
 from storage.errors import InputError
+from storage.exchange import offer
 
 
 def history(spec: train.TrainSpec) -> list[dict]:
@@ -140,13 +142,13 @@ def test_what_cannot_be_trained_is_one_line(spec, settings, message):
 def test_prediction_gives_what_training_gave(spec, table, tmp_path):
     run = spec()
     train.build(run)
-    inputs, renamed = tmp_path / "inputs.parquet", tmp_path / "graphs.parquet"
+    (batches := tmp_path / "batches").mkdir()
     names = [str(n) for n in range(len(table))]
-    pq.write_table(table.set_column(0, table.schema.field(0), [names]), renamed)
     rows = table.select(["material_id", "formula"]).rename_columns(["id", "formula"])
-    pq.write_table(rows.append_column("error", [[None] * len(rows)]), inputs)
+    inputs = rows.append_column("error", [pa.nulls(len(rows), pa.string())])
+    offer(batches, [{"inputs": inputs, "graphs": table.set_column(0, table.schema.field(0), [names])}])
     wanted = predict.PredictSpec(
-        output=tmp_path, scratch=tmp_path, model=run.output, graphs=[renamed], inputs=inputs, form=".parquet"
+        output=tmp_path, scratch=tmp_path, model=run.output, batches=batches, parts=tmp_path, form=".parquet"
     )
     predict.build(wanted)
     found = pq.read_table(tmp_path / "predictions.parquet").to_pandas()

@@ -88,6 +88,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def throughput(structures: float, edges: float) -> str:
+    """What a training works through: 740 structures/s, 102,600 edges/s."""
+    return f"{significant(structures)} structures/s, {round(edges, 3 - len(str(int(edges)))):,.0f} edges/s"
+
+
+def processes(count: int) -> str:
+    """1 process, 2 processes."""
+    return f"{count:,} process" if count == 1 else f"{count:,} processes"
+
+
 def format_target(target: str) -> str:
     """The name of a target without its unit: `formation_energy_per_atom_ev` becomes "formation energy"."""
     ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")

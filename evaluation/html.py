@@ -40,7 +40,13 @@ def render(template: str, view: dict[str, Any], scripts: Sequence[str] = (), sty
         "formula": format_formula,
         "fixed": formatting.fixed,
     }
-    env.globals |= {"format_count": formatting.format_count, "page_of": page_of, "breakable": breakable}
+    env.globals |= {
+        "format_count": formatting.format_count,
+        "throughput": formatting.throughput,
+        "processes": formatting.processes,
+        "page_of": page_of,
+        "breakable": breakable,
+    }
     texts = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *scripts)]
     style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in (*STYLES, *styles))
     page = {

@@ -48,6 +48,11 @@ class About(BaseModel):
     kept_epoch: int
     seconds: float
     structures_per_second: float
+    edges_per_second: float
+    data_wait: float  # share of the time
+    peak_memory_mib: int  # of one process
+    processes: int
+    data: str  # resident or streaming
     device: str
     graph_edges: int
     atoms: int

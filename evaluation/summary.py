@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.formatting import Scale, decimals, duration, fixed, share, significant
+from evaluation.formatting import Scale, decimals, duration, fixed, processes, share, significant, throughput
 
 
 def summary(view: dict[str, Any]) -> str:
@@ -99,8 +99,10 @@ def _run(view: dict[str, Any]) -> str:
         ["graphs", f"{about.atoms:,} atoms, {about.orbits:,} of them stored, {about.graph_edges:,} edges"],
         ["parameters", f"{about.parameters:,}"],
         ["epochs", f"{about.epochs}, weights of {about.kept_epoch}"],
-        ["training", f"{duration(about.seconds)} on {_text(about.device)}"],
-        ["throughput", f"{significant(about.structures_per_second)} structures/s"],
+        ["training", f"{duration(about.seconds)} on {_text(about.device)}, {processes(about.processes)}"],
+        ["throughput", throughput(about.structures_per_second, about.edges_per_second)],
+        ["waiting for data", f"{about.data_wait:.1%} of the time, {about.data} graphs"],
+        ["peak memory", f"{about.peak_memory_mib:,} MiB a process"],
     ]
     rows += [
         [_text(f"{group}.{name}" if group else name), _text(value)]

@@ -105,7 +105,17 @@ def asked_of(downloaded: Artefact) -> dict[str, Any]:
     return {} if query is None else {"materials_project": short}
 
 
-COSTS = ("date", "seconds", "structures_per_second", "device")  # may differ between trainings with the same bytes
+TRAINING_COSTS = (
+    "seconds",
+    "structures_per_second",
+    "edges_per_second",
+    "data_wait",
+    "peak_memory_mib",
+    "processes",
+    "data",
+    "device",
+)
+COSTS = ("date", *TRAINING_COSTS)  # may differ between trainings with the same bytes
 
 TRAINING_FACTS = (
     "split",
@@ -113,9 +123,7 @@ TRAINING_FACTS = (
     "parameters",
     "epochs",
     "kept_epoch",
-    "seconds",
-    "structures_per_second",
-    "device",
+    *TRAINING_COSTS,
 )
 
 

@@ -47,6 +47,20 @@ def test_files_facts_and_lines_come_back(program, tmp_path):
     assert (tmp_path / "work/output/f").read_text() == "hello"
 
 
+def test_a_program_that_is_silent_for_too_long_is_ended(program, tmp_path):
+    body = "logging.info('%d', os.getpid())\nfor _ in range(8):\n    time.sleep(0.4)\n    logging.info('still here')\n"
+    hangs = program(f"{body}time.sleep(600)").model_copy(update={"silence": 2.0})
+    lines: list[str] = []
+    (tmp_path / "work").mkdir()
+    began = time.monotonic()
+    with pytest.raises(WorldError, match="printed nothing for 2 s and was ended; what was finished is kept"):
+        run_program(hangs, tmp_path / "work", lines.append)
+    assert lines[1:] == ["still here"] * 8  # 3.2 s, longer than the silence that is allowed
+    assert time.monotonic() - began < 60
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(lines[0]), 0)
+
+
 @pytest.mark.parametrize("end", ["return {}", "raise InputError(secret)", "raise WorldError(secret)", "1 / len('')"])
 def test_a_secret_reaches_the_program_and_nobody_else(program, tmp_path, end):
     secret = "s3cr3t-0f-the-s3rv1ce"

@@ -39,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", default=os.environ.get("CGCNN_STORE", "store"), help="a folder, or s3://bucket/…")
     parser.add_argument("--type", choices=list(CHANGES), default="process", help="what a worker starts for each run")
     parser.add_argument("--gpus", type=int, default=1, help="trainings at a time in the pool gpu (default: 1)")
+    parser.add_argument("--nodes", type=int, default=1, help="pods of each training (kubernetes; default: 1)")
     parser.add_argument("--notify", metavar="TYPE/NAME", help="the notification block that tells of failed runs")
     parser.add_argument("--template", choices=POOLS, help="print that pool's base job template, and make nothing")
     options = parser.parse_args(arguments)
+    if options.nodes != 1 and (options.type != "kubernetes" or options.nodes < 1):
+        sys.exit(f"apply: --nodes {options.nodes}: one or more pods, in pools of --type kubernetes")
     if "PREFECT_API_URL" not in os.environ:
         sys.exit("apply: PREFECT_API_URL names no server; `make serve` starts one")
     try:
@@ -52,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 async def shown(options: argparse.Namespace) -> None:
     """Print the base job template of one pool as JSON."""
-    print(json.dumps(await template(options.type, options.template), indent=1))
+    print(json.dumps(await template(options.type, options.template, options.nodes), indent=1))
 
 
 async def apply(options: argparse.Namespace) -> None:
     """Apply pools, deployments and automations. A schedule that somebody switched on or off stays so."""
     async with get_client() as client:
         for name, limit in {"cpu": None, "gpu": options.gpus}.items():
-            await _pool(client, name, options.type, limit)
+            await _pool(client, name, limit, await template(options.type, name, options.nodes), options.type)
             print(f"pool {name}: {options.type}" + (f", {limit} at a time" if limit is not None else ""))
         before = await _schedules(client)
         deployments(Store.at(options.store).address)
@@ -99,8 +102,7 @@ async def automations(client: PrefectClient, notify: str) -> None:
         print(f"automation: {wanted.name}")
 
 
-async def _pool(client: PrefectClient, name: str, kind: str, limit: int | None) -> None:
-    wanted = await template(kind, name)
+async def _pool(client: PrefectClient, name: str, limit: int | None, wanted: dict[str, Any], kind: str) -> None:
     try:
         there = await client.read_work_pool(name)
     except ObjectNotFound:
@@ -113,15 +115,24 @@ async def _pool(client: PrefectClient, name: str, kind: str, limit: int | None) 
     await client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted, concurrency_limit=limit))
 
 
-async def template(kind: str, pool: str) -> dict[str, Any]:
-    """The base job template of a pool: Prefect's for that type, with the changes of pools.yaml."""
+async def template(kind: str, pool: str, nodes: int = 1) -> dict[str, Any]:
+    """The base job template of a pool: Prefect's for that type, with the changes of pools.yaml.
+
+    `nodes` is the number of pods that a run of the pool gpu has.
+    """
     found = await get_default_base_job_template_for_infrastructure_type(kind)
     if found is None:
         sys.exit(f"apply: Prefect knows no infrastructure of type {kind}")
-    for changes in (CHANGES[kind], CHANGES[kind].get(pool, {})):
+    several = CHANGES[kind]["nodes"] if pool == "gpu" and nodes > 1 else {}
+    for changes in (CHANGES[kind], CHANGES[kind].get(pool, {}), several):
         for name, value in changes.get("variables", {}).items():
             found["variables"]["properties"][name]["default"] = value
         found["job_configuration"] = merged(found["job_configuration"], changes.get("job_configuration", {}))
+    if several:
+        job = found["job_configuration"]["job_manifest"]["spec"]
+        job |= {"parallelism": nodes, "completions": nodes}
+        command = job["template"]["spec"]["containers"][0]["command"]
+        command[command.index("N")] = str(nodes)
     return found
 
 

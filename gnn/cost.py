@@ -41,7 +41,7 @@ class Cost:
         self.done += step.whole
         self.structures += len(step.rows) if step.weight else 0
         self.edges += step.edges if step.weight else 0
-        if time.perf_counter() - self.spoke > QUIET and distributed.rank() == 0:
+        if time.perf_counter() - self.spoke > QUIET and distributed.writes():
             self.spoke = time.perf_counter()
             progress("structures of the epoch", self.done, rows)
 

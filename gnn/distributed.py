@@ -14,6 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+WRITER = "CGCNN_WRITER"  # no: the ranks of this machine only help
+
+_writer = 0
+
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # a rank waits so long for the others before it gives up
 
 
@@ -30,6 +34,11 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes train together, on all machines."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def writes() -> bool:
+    """Is this the rank that writes files and reports? One of the machine where the training was started, or the only."""
+    return rank() == _writer
 
 
 def local_rank() -> int:
@@ -59,6 +68,10 @@ def process_group(device: torch.device) -> Iterator[None]:
         world_size=int(os.environ["WORLD_SIZE"]),
         timeout=COLLECTIVE_TIMEOUT,
     )
+    global _writer
+    # Which machine gets rank 0 is the rendezvous's choice.
+    mine = rank() if local_rank() == 0 and os.environ.get(WRITER, "yes") == "yes" else -1
+    _writer = int(largest(torch.tensor(mine, device=device)))
     try:
         yield
         dist.barrier()
@@ -117,18 +130,18 @@ def add_up_gradients(model: nn.Module) -> None:
 
 
 def share_state(state: dict[str, Any] | None, device: torch.device) -> dict[str, Any] | None:
-    """Rank 0's checkpoint, on every rank: the others may be on machines that do not have the file."""
+    """The writer's checkpoint, on every rank: the others may be on machines that do not have the file."""
     if world_size() == 1:
         return state
     written = io.BytesIO()
-    if rank() == 0 and state is not None:
+    if writes() and state is not None:
         torch.save(state, written)
     size = total(torch.tensor(len(written.getbuffer()), device=device))
     if not int(size):
         return None
     content = torch.zeros(int(size), dtype=torch.uint8, device=device)
-    if rank() == 0:
+    if writes():
         content.copy_(torch.frombuffer(written.getbuffer(), dtype=torch.uint8))
-    dist.broadcast(content, src=0)
+    dist.broadcast(content, src=_writer)
     read = io.BytesIO(content.cpu().numpy().tobytes())
     return dict(torch.load(read, map_location=device, weights_only=True))

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from pydantic import BaseModel
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -33,21 +34,17 @@ class Failure(BaseModel):
 
 
 def launch(spec: Spec, module: str, processes: int) -> Facts:
-    """Run `module` on `spec` in so many processes on this machine; returns the facts that rank 0 reported.
+    """Run `module` on `spec` in so many processes on this machine; returns the facts that they reported.
 
     Raises what a rank raised of InputError and WorldError, and WorldError if ranks were killed more often than three
     times.
     """
-    failure, facts, path = (spec.scratch / name for name in ("failure.json", "facts.json", "ranks.json"))
+    failure, facts, path = (spec.scratch / name for name in ("failure.json", "facts.json", spec_name()))
     failure.unlink(missing_ok=True)
     facts.unlink(missing_ok=True)
     write_atomically(path, spec.model_dump_json())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    alone = [] if RENDEZVOUS in os.environ else ["--standalone"]
-    numbers = ["--nproc-per-node", str(processes), "--max-restarts", str(RESTARTS), "--monitor-interval", "0.2"]
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     try:
-        run(parse_args([*alone, *numbers, "-m", module, str(path)]))
+        run_ranks(path, module, processes)
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         if first.exitcode < 0:
@@ -58,6 +55,20 @@ def launch(spec: Spec, module: str, processes: int) -> Facts:
         found = Failure.model_validate_json(failure.read_text())
         raise KINDS[found.kind](found.message)
     return dict(json.loads(facts.read_text())) if facts.exists() else {}
+
+
+def spec_name() -> str:
+    """Name of the file with the ranks' spec; where several machines train together, their common id is in it."""
+    return f"ranks-{os.environ.get('PET_RDZV_ID', 'here')}.json"
+
+
+def run_ranks(path: Path, module: str, processes: int) -> None:
+    """Run this machine's ranks until all of them have ended. Raises ChildFailedError if they died too often."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    alone = [] if RENDEZVOUS in os.environ else ["--standalone"]
+    numbers = ["--nproc-per-node", str(processes), "--max-restarts", str(RESTARTS), "--monitor-interval", "0.2"]
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    run(parse_args([*alone, *numbers, "-m", module, str(path)]))
 
 
 def give_up_before(spec: Spec) -> bool:

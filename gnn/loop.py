@@ -147,12 +147,12 @@ def fit(
     A checkpoint is written to the folder `checkpoint` after each epoch, and the newest is read at the start: with the
     same seed on the same machine the result is the same bit for bit, however often the training was killed on the way.
     `on_epoch_end` gets the metrics of each epoch: epoch, epochs, learning_rate, train_loss, validation_mae (in the
-    target's unit), and what it took (`Cost`). Every rank calls this; all of them return the same, and rank 0 writes.
+    target's unit), and what it took (`Cost`). Every rank calls this; all of them return the same, and one writes.
     Raises InputError if the loss is not finite.
     """
     training = Training(model, data, config)
     state, kept = TrainingState(), _copy_of_weights(training.ema.module)
-    saved = load_checkpoint(checkpoint, data.device) if distributed.rank() == 0 else None
+    saved = load_checkpoint(checkpoint, data.device) if distributed.writes() else None
     saved = distributed.share_state(saved, data.device)
     if saved is not None:
         training.load_state_dict(saved)
@@ -173,7 +173,7 @@ def fit(
             kept = _copy_of_weights(training.ema.module)
         row = {"epoch": state.epoch, "learning_rate": rate, "train_loss": loss, "validation_mae": error}
         state.history.append(row)
-        if distributed.rank() == 0:
+        if distributed.writes():
             save_checkpoint({**training.state_dict(), "kept": kept, "state": vars(state)}, checkpoint)
         readable = {name: float(f"{row[name]:.6g}") for name in row if name != "epoch"}
         on_epoch_end({"epoch": state.epoch, "epochs": config.epochs, **readable, **cost.metrics()})

@@ -58,7 +58,7 @@ def build(spec: TrainSpec) -> Facts:
     Where the training is of several processes, this starts them, and each of them comes here again as a rank.
     """
     if not distributed.is_rank():
-        processes = _processes(spec)
+        processes = processes_of(spec)
         if processes > 1 or launch.RENDEZVOUS in os.environ:
             return launch.launch(spec, "gnn.train", processes)
         return train(spec)
@@ -70,12 +70,12 @@ def build(spec: TrainSpec) -> Facts:
     except (InputError, WorldError) as error:
         launch.give_up(spec, error)
         sys.exit()
-    if int(os.environ["RANK"]):
-        sys.exit()  # rank 0 reports
+    if not distributed.writes():
+        sys.exit()
     return facts
 
 
-def _processes(spec: TrainSpec) -> int:
+def processes_of(spec: TrainSpec) -> int:
     """How many processes `train.processes` asks for on this machine."""
     if spec.placement.processes != "auto":
         return spec.placement.processes
@@ -83,10 +83,10 @@ def _processes(spec: TrainSpec) -> int:
 
 
 def train(spec: TrainSpec) -> Facts:
-    """Train as the only process, or as one rank of several; all ranks return the same, and rank 0 writes."""
+    """Train as the only process, or as one rank of several; all ranks return the same, and one writes."""
     device = select_device(spec.device)
     with distributed.process_group(device):
-        if distributed.rank():
+        if not distributed.writes():
             logging.getLogger().setLevel(logging.WARNING)
         folder = spec.scratch / f"arrays-{os.environ.get('GROUP_RANK', '0')}"  # a folder a machine
         decode(spec.graphs, spec.target, folder)
@@ -110,7 +110,7 @@ def train(spec: TrainSpec) -> Facts:
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
         predicted = predict(model, data.graphs, torch.arange(len(codes)), data.scaling, device)
-        if not distributed.rank():
+        if distributed.writes():
             write(spec, model, data, state, codes, predicted)
     epochs = state.epoch - resumed_from
     return {
@@ -252,9 +252,9 @@ def write_predictions(spec: TrainSpec, data: Data, codes: Codes, predicted: Tens
 def epoch_logger(epochs: int) -> Callable[[EpochMetrics], None]:
     """A callback for the end of an epoch: one JSON line, or a bar where the standard output is a terminal.
 
-    Of several ranks the first one speaks.
+    Of several ranks the one that writes speaks.
     """
-    if distributed.rank():
+    if not distributed.writes():
         return lambda _metrics: None
     if not sys.stdout.isatty():
         return lambda metrics: print(json.dumps(metrics), flush=True)

@@ -19,10 +19,10 @@ WORKERS = {"process": ProcessWorker, "docker": DockerWorker, "kubernetes": Kuber
 def configuration(server):
     """What a worker makes of the pool's template for a deployment with its heartbeat."""
 
-    def read(kind: str, pool: str):
+    def read(kind: str, pool: str, nodes: int = 1):
         reads, values = WORKERS[kind].job_configuration, {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
         with temporary_settings({PREFECT_API_URL: server}):
-            template = asyncio.run(APPLY["template"](kind, pool))
+            template = asyncio.run(APPLY["template"](kind, pool, nodes))
             return template, asyncio.run(reads.from_template_and_values(template, values))
 
     return read
@@ -55,3 +55,18 @@ def test_a_pod_gets_its_gpu_its_secrets_and_what_prefect_gives_it(configuration,
     assert container["envFrom"] == [{"secretRef": {"name": "cgcnn-flows", "optional": True}}]
     assert container["image"] == "cgcnn-flows:latest"
     assert job["kind"] == "Job"
+
+
+def test_a_training_on_several_machines_is_one_indexed_job(configuration):
+    job = configuration("kubernetes", "gpu", 3)[1].job_manifest
+    assert (job["spec"]["completions"], job["spec"]["parallelism"], job["spec"]["completionMode"]) == (3, 3, "Indexed")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-m", "gnn.join", "/store", "--nodes", "3", "--"]
+    assert container["volumeMounts"] == [{"name": "store", "mountPath": "/store"}]
+    assert [volume["name"] for volume in pod["volumes"]] == ["store"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["env"]
+    assert pod["subdomain"] == "cgcnn-training"
+    alone = configuration("kubernetes", "cpu", 3)[1].job_manifest
+    assert "completionMode" not in alone["spec"]

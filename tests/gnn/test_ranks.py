@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,17 +29,17 @@ def on(run: train.TrainSpec, processes: int) -> train.TrainSpec:
     return run.model_copy(update={"placement": Placement(processes=processes)})
 
 
-def started(run: train.TrainSpec, *command: str) -> "subprocess.Popen[str]":
+def started(run: train.TrainSpec, **variables: str) -> "subprocess.Popen[str]":
     """The training program in a process of its own, in a process group of its own."""
     path = run.output.parent / "spec.json"
     path.write_text(run.model_dump_json())
     return subprocess.Popen(
-        [sys.executable, "-m", *command, "gnn.train", str(path)],
+        [sys.executable, "-m", "gnn.train", str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, **LOCAL, "CGCNN_ENDS_WITH_PARENT": "1"},
+        env={**os.environ, **LOCAL, "CGCNN_ENDS_WITH_PARENT": "1", **variables},
     )
 
 
@@ -52,7 +53,7 @@ def ranks_of(run: train.TrainSpec) -> dict[int, int]:
                 variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
             except OSError:
                 continue
-            if str(run.scratch / "ranks.json") in arguments and "torch.distributed.run" not in arguments:
+            if str(run.scratch / "ranks-here.json") in arguments and "torch.distributed.run" not in arguments:
                 found[int(variables["RANK"])] = int(process.name)
     return found
 
@@ -121,26 +122,42 @@ def test_what_cannot_be_trained_is_the_same_line_from_several_processes(spec):
         train.build(run)
 
 
-def test_two_machines_train_as_one(spec):
-    """Two launchers on loopback, each with one rank, as they would stand on two machines."""
-    alone, two = spec("alone"), spec("two")
+def test_two_machines_train_as_one(spec, tmp_path):
+    """Two launchers on loopback, each with one rank, as they would stand on two machines with a common folder."""
+    alone, made = spec("alone"), spec("work/train-model-1")
     train.build(alone)
-    (two.scratch / "ranks.json").write_text(two.model_dump_json())
-    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "a-training"]
-    port = free_port()
-    command = [
-        sys.executable, "-m", "torch.distributed.run", *meeting, "--rdzv-endpoint", f"127.0.0.1:{port}",
-        "--local-addr", "127.0.0.1", "-m", "gnn.train", str(two.scratch / "ranks.json"),
-    ]  # fmt: skip
-    machines = [subprocess.Popen(command, env={**os.environ, **LOCAL}) for _ in range(2)]
-    assert [machine.wait(120) for machine in machines] == [0, 0]
+    two = on(made, 1)
+    meeting = {
+        "PET_NNODES": "2",
+        "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_ENDPOINT": f"127.0.0.1:{free_port()}",
+        "PET_RDZV_ID": "a-training",
+        "PET_LOCAL_ADDR": "127.0.0.1",
+    }
+    join = [sys.executable, "-m", "gnn.join", str(tmp_path), "--wait", "60"]
+    further = subprocess.Popen(join, env={**os.environ, **LOCAL, **meeting})
+    with started(two, **meeting) as first:
+        lines = first.stdout.read()
+    assert (first.returncode, further.wait(60)) == (0, 0)
+    assert "2 processes" in lines
     assert torch.allclose(losses(two), losses(alone), rtol=1e-4, atol=0)
     assert len(predicted(two)) == 120
 
 
-def free_port() -> int:
-    import socket
+@pytest.mark.parametrize("index", ["0", "1"])
+def test_the_first_pod_of_an_indexed_job_runs_the_flow_and_the_others_join(tmp_path, index):
+    variables = {**os.environ, "JOB_COMPLETION_INDEX": index}
+    command = [sys.executable, "-m", "gnn.join", str(tmp_path), "--wait", "0.1", "--", "printenv", "PET_RDZV_ENDPOINT"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if index == "0":
+        assert done.stdout.strip().endswith(":29400")
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 1
+        assert "began within 0.1 s" in done.stderr
 
+
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -37,7 +37,7 @@ def world_size() -> int:
 
 
 def writes() -> bool:
-    """Is this the rank that writes files and reports? One of the machine where the training was started, or the only."""
+    """Is this the rank that writes files and reports? It is on the machine where the training was started."""
     return rank() == _writer
 
 

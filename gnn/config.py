@@ -50,7 +50,7 @@ class ModelConfig(BaseModel):
     atom_fea_len: int = Field(64, ge=1, le=1024, description="Features of an atom in the convolutions.")
     n_conv: int = Field(3, ge=1, le=20, description="Convolution layers.")
     h_fea_len: int = Field(128, ge=1, le=2048, description="Features of a crystal after pooling.")
-    n_h: int = Field(1, ge=1, le=10, description="Hidden layers after pooling.")
+    n_h: int = Field(1, ge=0, le=10, description="Hidden layers after pooling; 0 is a linear readout.")
     gate: bool = Field(True, description="False leaves the gate out of the convolution (the ablation).")
     normalization: Literal["sum", "gated", "output", "none"] = Field(
         "sum", description="Batch norm on the sum over neighbours; as in the authors' code; on the output; or none."

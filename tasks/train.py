@@ -9,7 +9,7 @@ from tasks.gpu_pool import dispatch_training
 from tasks.programs import Program
 
 
-@step(version=5, dispatch=dispatch_training)
+@step(version=6, dispatch=dispatch_training)
 def train_model(
     graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, context: RunContext
 ) -> BuildPlan:

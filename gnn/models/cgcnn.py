@@ -28,7 +28,7 @@ class CGCNN(nn.Module):
         self.fuses = all(layer.fuses for layer in layers)
         widths = [features] + [hidden] * config.n_h
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.out = nn.Linear(hidden, 1)
+        self.out = nn.Linear(widths[-1], 1)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) standardised targets; logits for a classification."""

@@ -34,22 +34,22 @@ class Block(nn.Module):
 
 
 class CoGN(nn.Module):
-    """Atom embedding, `n_conv` message-passing blocks, mean over atoms, `n_h` SiLU layers, one number a crystal."""
+    """Embedding of atoms and of edges, `n_conv` blocks, mean over atoms, `n_h` hidden layers, one number a crystal."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
         self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
-        edge_features = len(self.basis.centres)
-        self.blocks = nn.ModuleList(Block(features, edge_features, config.n_message) for _ in range(config.n_conv))
+        self.edges = nn.Linear(len(self.basis.centres), features)
+        self.blocks = nn.ModuleList(Block(features, features, config.n_message) for _ in range(config.n_conv))
         widths = [features] + [hidden] * config.n_h
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.out = nn.Linear(hidden, 1)
+        self.out = nn.Linear(widths[-1], 1)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) standardised targets; logits for a classification."""
-        edge, atom = self.basis(batch.edge_distance), self.atoms(batch.z)
+        edge, atom = functional.silu(self.edges(self.basis(batch.edge_distance))), self.atoms(batch.z)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)
         crystal = mean_pool(atom, batch)

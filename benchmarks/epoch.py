@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from peers import plain_cogn, release, textbook
@@ -55,13 +57,12 @@ class Ours:
 
     def __init__(self, sample: Sample, config: ModelConfig, graphs: GraphConfig) -> None:
         table = sample.graphs(graphs)
-        self.graphs, self.target = Graphs.of(table), torch.tensor(table[sample.target].to_numpy())
-        self.scaling = Scaling.fit(self.target, classification=False)
-        self.standardized = self.scaling.standardize(self.target)
+        self.graphs, target = Graphs.of(table), torch.tensor(table[sample.target].to_numpy())
+        scaling = Scaling.fit(target, classification=False)
+        self.standardized = scaling.standardize(target)
         rows = torch.arange(len(self.graphs))
-        data = Data(self.graphs, self.target, self.scaling, rows, rows[:0], CPU, self.graphs.edge_counts())
-        self.model = build_model(config)
-        self._data = data
+        self._data = Data(self.graphs, target, scaling, rows, rows[:0], CPU, self.graphs.edge_counts())
+        self.model: Any = build_model(config)
         self._training: Training | None = None
 
     def epoch(self) -> None:
@@ -92,7 +93,7 @@ def of_textbook(sample: Sample) -> Iterator[Line]:
     textbook.copy_weights(ours.model, theirs)
     apart = difference(ours.predictions(), textbook.predictions(theirs, data, BATCH))
     rule = torch.optim.Adam(theirs.parameters(), lr=1e-3)
-    peer = lambda: textbook.epoch(theirs, data, rule, BATCH)  # noqa: E731
+    peer = partial(textbook.epoch, theirs, data, rule, BATCH)
     yield Line("cgcnn, the textbook's model, loader and loop", sample.label, peer, ours.epoch, apart)
 
 
@@ -105,7 +106,7 @@ def of_release(sample: Sample) -> Iterator[Line]:
     release.copy_weights(same.model, theirs)
     apart = difference(same.predictions(), release.predictions(theirs, data, BATCH))
     rule = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9)
-    peer = lambda: release.epoch(theirs, data, rule, BATCH)  # noqa: E731
+    peer = partial(release.epoch, theirs, data, rule, BATCH)
     yield Line("cgcnn as released, the release's way", sample.label, peer, same.epoch, apart)
     yield Line("cgcnn by default, the release's way", sample.label, peer, default.epoch, None)
 
@@ -118,7 +119,7 @@ def of_cogn(sample: Sample) -> Iterator[Line]:
     plain_cogn.copy_weights(ours.model, theirs)
     apart = difference(ours.predictions(), textbook.predictions(theirs, data, BATCH))
     rule = torch.optim.Adam(theirs.parameters(), lr=1e-3)
-    peer = lambda: textbook.epoch(theirs, data, rule, BATCH)  # noqa: E731
+    peer = partial(textbook.epoch, theirs, data, rule, BATCH)
     yield Line("cogn, the same network in plain PyG", sample.label, peer, ours.epoch, apart)
 
 

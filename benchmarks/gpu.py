@@ -32,7 +32,7 @@ from samples import COGN, COGN_GRAPHS, RANDOM_TARGET, markdown, random_crystals,
 
 from crystals.config import GraphConfig
 from gnn.batches import Graphs
-from gnn.config import ModelConfig, TrainConfig
+from gnn.config import ModelConfig, Placement, TrainConfig
 from gnn.cost import Cost, peak_memory
 from gnn.graph_files import decode, open_graphs
 from gnn.loop import Data, Training, predict
@@ -120,7 +120,7 @@ def check_resumption(device: torch.device, shards: list[Path]) -> None:
     """A killed training ends with the bytes of an undisturbed one."""
     config = TrainConfig(batch_size=BATCH, epochs=6)
     whole, resumed = (
-        train(shards, RANDOM_TARGET, ModelConfig(), config, How(device=device.type, kill_after=kill))
+        train(shards, RANDOM_TARGET, ModelConfig(), config, How(Placement(processes=1), device.type, kill_after=kill))
         for kill in (None, 2)
     )
     begun = resumed.facts["resumed_from"]

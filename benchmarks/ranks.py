@@ -3,11 +3,11 @@
     python benchmarks/ranks.py --table FILE [--rows 4000] [--epochs 4] [--rounds 2] [--crystals 256]
 
 Everything is the training program itself, `python -m gnn.train SPEC`, on graph shards made from a random sample of the
-table, or of random crystals. The first table has one process with one thread, one with a thread a core, and 2 and, where
-there are as many cores, 4 processes of one thread, in turns: seconds an epoch after the first, the best of the rounds,
-and the largest relative difference of the losses and validation errors of all epochs from those of one process. The
-second has an epoch of 1×, 2× and 4× as many structures, and of random crystals of 8 to 64 atoms, on as many processes.
-Without `--table` the structures are random crystals of 30 atoms.
+table, or of random crystals. The first table has one process with one thread, one with a thread a core, and 2 and,
+where there are as many cores, 4 processes of one thread, in turns: seconds an epoch after the first, the best of the
+rounds, and the largest relative difference of the losses and validation errors of all epochs from those of one process.
+The second has an epoch of 1×, 2× and 4× as many structures, and of random crystals of 8 to 64 atoms, on as many
+processes. Without `--table` the structures are random crystals of 30 atoms.
 """
 
 import argparse

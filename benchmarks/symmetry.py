@@ -11,46 +11,23 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import spglib
 import torch
+from samples import COGN, COGN_GRAPHS, rows_of_table
 
 from crystals.config import GraphConfig
 from crystals.crystal import Crystal
-from crystals.graphs import graphs_of
-from crystals.sources.batches import batches_of
-from crystals.sources.table import row_of
 from crystals.symmetry import orbits, spacegroup_number
 from crystals.table import crystals_of
 from gnn.batches import Graphs
 from gnn.config import ModelConfig
 from gnn.models.registry import build_model
-from storage import schemas
 
 CPU = torch.device("cpu")
 MODELS = {
     "cgcnn": (GraphConfig(), ModelConfig()),
-    "cogn": (
-        GraphConfig(cutoff=None, max_neighbors=24),
-        ModelConfig(name="cogn", n_conv=4, h_fea_len=64, gaussian_step=8 / 31),
-    ),
+    "cogn": (COGN_GRAPHS, COGN),
 }
-
-
-def structures(path: Path, rows: int) -> list[pa.RecordBatch]:
-    """A sample of the table's structures, the same in every run."""
-    table = pq.read_table(path)
-    chosen = np.random.default_rng(0).permutation(len(table))[:rows]
-    read = [row_of(n, row) for n, row in enumerate(table.take(pa.array(np.sort(chosen))).to_pylist(), start=1)]
-    return list(batches_of(read, schemas.structures(["target"], [])))
-
-
-def graphs(batches: list[pa.RecordBatch], config: GraphConfig) -> Graphs:
-    """Their graphs."""
-    schema = schemas.graphs("target", [])
-    return Graphs.of(pa.concat_tables(graphs_of(batch, config, schema, []) for batch in batches))
 
 
 def epoch(model: torch.nn.Module, data: Graphs, optimizer: torch.optim.Optimizer) -> float:
@@ -94,12 +71,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    batches = structures(options.table, options.rows)
-    crystals = [crystal for batch in batches for crystal in crystals_of(batch) if crystal is not None]
+    sample = rows_of_table(options.table, options.rows)
+    crystals = [crystal for batch in sample.batches for crystal in crystals_of(batch) if crystal is not None]
     moyo, spg = seconds_of_symmetry(crystals)
     print(f"symmetry of {len(crystals):,} structures: moyo {moyo:.2f} s, spglib {spg:.2f} s, ratio {spg / moyo:.1f}")
     for name, (config, settings) in MODELS.items():
-        reduced, whole = (graphs(batches, config.model_copy(update={"reduce_symmetry": r})) for r in (True, False))
+        kinds = (config.model_copy(update={"reduce_symmetry": reduce}) for reduce in (True, False))
+        reduced, whole = (Graphs.of(sample.graphs(kind)) for kind in kinds)
         torch.manual_seed(0)
         model = build_model(settings)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)

@@ -10,16 +10,22 @@ around it, not with all.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
 from gnn.segments import PIECES, Segments
+
+# numba reads this when it is imported, and starts as many OpenMP threads at its first parallel function, by default as
+# there are cores; torch has as many from then on, too, whatever OMP_NUM_THREADS said.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(torch.get_num_threads()))
+
+import numba
 
 REACH = 5.5
 UNROLLED = 4  # centres a round of the inner loop takes

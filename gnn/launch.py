@@ -65,6 +65,7 @@ def spec_name() -> str:
 def run_ranks(path: Path, module: str, processes: int) -> None:
     """Run this machine's ranks until all of them have ended. Raises ChildFailedError if they died too often."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]  # gnn.fused said what this process has
     alone = [] if RENDEZVOUS in os.environ else ["--standalone"]
     numbers = ["--nproc-per-node", str(processes), "--max-restarts", str(RESTARTS), "--monitor-interval", "0.2"]
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)

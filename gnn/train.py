@@ -186,7 +186,8 @@ def device_name(device: torch.device) -> str:
     """The device's name in a report: the GPU's, or CPU and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -> tuple[Data, bool]:

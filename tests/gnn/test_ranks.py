@@ -65,27 +65,32 @@ def wait_for_epoch(child: "subprocess.Popen[str]", epoch: int) -> None:
     raise AssertionError(f"it ended before epoch {epoch}")
 
 
-@pytest.mark.parametrize("model", [{}, {"name": "cogn"}, {"normalization": "gated"}])
-def test_any_number_of_processes_gives_the_same_curve(spec, model):
-    """Batches of 20 over 3 ranks: shares that are not equal. The last batch has fewer rows than some have ranks."""
+def assert_same_curve(several: train.TrainSpec, alone: train.TrainSpec) -> None:
+    assert torch.allclose(losses(several), losses(alone), rtol=1e-4, atol=0)
+    assert predicted(several) == pytest.approx(predicted(alone), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("model", [{"name": "cogn"}, {"normalization": "gated"}])
+def test_three_processes_give_the_curve_of_one(spec, model):
+    """The last batch of an epoch has one row: two of the three have nothing to do there."""
     settings = {"model": model, "epochs": 4, "batch_size": 73, "clip": 1.0}
-    alone = spec("one", **settings)
+    alone, several = spec("one", **settings), on(spec("three", **settings), 3)
     train.build(alone)
-    for processes in (2, 3):
-        several = on(spec(str(processes), **settings), processes)
-        facts = train.build(several)
-        assert facts["processes"] == processes
-        assert torch.allclose(losses(several), losses(alone), rtol=1e-4, atol=0)
-        assert predicted(several) == pytest.approx(predicted(alone), rel=1e-3, abs=1e-3)
+    assert train.build(several)["processes"] == 3
+    assert_same_curve(several, alone)
 
 
 def predicted(run: train.TrainSpec) -> list[float]:
     return pq.read_table(run.output / "predictions.parquet")["predicted"].to_pylist()
 
 
-def test_a_killed_rank_changes_no_byte(spec):
-    undisturbed, killed = on(spec("undisturbed", epochs=12), 2), on(spec("killed", epochs=12), 2)
-    train.build(undisturbed)
+def test_two_processes_give_the_curve_of_one_and_a_killed_rank_changes_no_byte(spec):
+    settings = {"epochs": 12, "batch_size": 30}
+    alone, undisturbed = spec("one", **settings), on(spec("undisturbed", **settings), 2)
+    killed = on(spec("killed", **settings), 2)
+    for run in (alone, undisturbed):
+        train.build(run)
+    assert_same_curve(undisturbed, alone)
     with started(killed) as child:
         wait_for_epoch(child, 4)
         os.kill(ranks_of(killed)[1], signal.SIGKILL)
@@ -96,7 +101,7 @@ def test_a_killed_rank_changes_no_byte(spec):
         assert (killed.output / name).read_bytes() == (undisturbed.output / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("way", ["the parent is killed", "the launcher is killed", "the launcher is interrupted"])
+@pytest.mark.parametrize("way", ["the parent is killed", "the launcher is killed"])
 def test_no_rank_stays_behind(spec, way):
     run = on(spec("run", epochs=5000), 2)
     child = started(run)
@@ -106,7 +111,7 @@ def test_no_rank_stays_behind(spec, way):
     if way == "the parent is killed":
         child.stdin.close()  # as the system closes the pipe of a parent that is gone
     else:
-        os.kill(child.pid, signal.SIGKILL if "killed" in way else signal.SIGINT)
+        os.kill(child.pid, signal.SIGKILL)
     child.wait(40)
     deadline = time.monotonic() + 20
     while ranks_of(run) and time.monotonic() < deadline:

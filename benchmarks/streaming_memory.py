@@ -1,6 +1,6 @@
 """Memory and speed of the training program on more and more graphs: streamed from the disk, and resident in memory.
 
-    python benchmarks/streaming_memory.py --graphs FOLDER… | --table FILE [--rows 4000] [--times 1 4 16]
+    python benchmarks/streaming_memory.py --graphs FOLDER… | --table FILE [--rows 4000] [--times 1 4 16] [--data streaming]
 
 Each line is `python -m gnn.train SPEC` on the same shards listed once, four times and sixteen times: one epoch of a
 small network, and predictions of all structures. FOLDER is an artefact of the graph step (`STORE/graph-shard/KEY`), or
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--target", help="a numeric column of the table; its first one if not named")
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--data", nargs="+", default=MODES, choices=MODES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.table:
@@ -73,7 +74,7 @@ def main() -> None:
             parser.error(f"--graphs: these are of several targets: {', '.join([target, *others])}")
         rows = []
         for times in options.times:
-            for data in MODES:
+            for data in options.data:
                 rows.append(measure(shards * times, target, data))
                 print(*rows[-1], sep="; ", file=sys.stderr, flush=True)
     print(markdown(HEAD, rows))

@@ -1,6 +1,6 @@
 """Memory and speed of the training program on more and more graphs: streamed from the disk, and resident in memory.
 
-    python benchmarks/streaming_memory.py --graphs FOLDER… | --table FILE [--rows 4000] [--times 1 4 16] [--data streaming]
+    python benchmarks/streaming_memory.py (--graphs FOLDER… | --table FILE [--rows N]) [--times 1 4 16] [--data KIND]
 
 Each line is `python -m gnn.train SPEC` on the same shards listed once, four times and sixteen times: one epoch of a
 small network, and predictions of all structures. FOLDER is an artefact of the graph step (`STORE/graph-shard/KEY`), or

@@ -18,7 +18,9 @@ from crystals.sources.table import Table, row_of
 from gnn.config import ModelConfig
 from storage import schemas
 
-COGN = ModelConfig(name="cogn", n_conv=4, h_fea_len=64, gaussian_step=8 / 31)  # the preset `cogn`
+COGN = ModelConfig(  # the preset `cogn`
+    name="cogn", n_conv=4, n_h=0, gaussian_step=8 / 31, gaussian_sigma=0.5
+)
 COGN_GRAPHS = GraphConfig(cutoff=None, max_neighbors=24)
 VOLUME = 11.0  # Å³ an atom, as in oxides
 RANDOM_TARGET = "random_ev"

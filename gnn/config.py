@@ -1,7 +1,7 @@
 """What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -136,10 +136,8 @@ class TrainConfig(BaseModel):
         description="here, or gpu-pool: on a worker of the Prefect work pool `gpu`.",
     )
 
-    processes: int | Literal["auto"] = Field(
+    processes: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto",
-        ge=1,
-        le=4096,
         exclude_if=lambda processes: processes == "auto",
         description="Processes that train together on this machine; auto is one a GPU, and one on a CPU.",
     )

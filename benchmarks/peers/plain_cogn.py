@@ -40,25 +40,25 @@ class PlainCoGN(nn.Module):
 
     def __init__(self, config: ModelConfig, ours: CoGN) -> None:
         super().__init__()
-        features, hidden = config.atom_fea_len, config.h_fea_len
+        features = config.atom_fea_len
         self.register_buffer("centres", ours.basis.centres.clone())
         self.register_buffer("properties", ours.atoms.properties.clone())
         self.sigma, self.scale = ours.basis.sigma, ours.atoms.scale
         self.embedding = nn.Embedding(len(self.properties), features)
         self.of_properties = nn.Linear(self.properties.shape[1], features)
-        edge_features = len(self.centres)
-        self.blocks = nn.ModuleList(PlainBlock(features, edge_features, config.n_message) for _ in range(config.n_conv))
-        self.hidden = nn.Linear(features, hidden)
-        self.out = nn.Linear(hidden, 1)
+        self.edges = nn.Linear(len(self.centres), features)
+        self.blocks = nn.ModuleList(PlainBlock(features, features, config.n_message) for _ in range(config.n_conv))
+        self.out = nn.Linear(features, 1)
 
     def forward(self, data: Data) -> Tensor:
         """(B, 1) of a batch of PyG."""
         z = data.x.long().squeeze(1)
         atom = self.scale * self.embedding(z) + self.of_properties(self.properties[z])
         edge = torch.exp(-((data.edge_attr - self.centres) ** 2) / (2 * self.sigma**2))
+        edge = functional.silu(self.edges(edge))
         for block in self.blocks:
             atom = block(atom, data.edge_index, edge)
-        return self.out(functional.silu(self.hidden(global_mean_pool(atom, data.batch))))
+        return self.out(global_mean_pool(atom, data.batch))
 
 
 @torch.no_grad()
@@ -70,5 +70,5 @@ def copy_weights(ours: CoGN, theirs: PlainCoGN) -> None:
         for linear, other in zip((our.first.linear, *our.others), their.layers, strict=True):
             other.load_state_dict(linear.state_dict())
         their.after.load_state_dict(our.update.state_dict())
-    theirs.hidden.load_state_dict(ours.hidden[0].state_dict())
+    theirs.edges.load_state_dict(ours.edges.state_dict())
     theirs.out.load_state_dict(ours.out.state_dict())

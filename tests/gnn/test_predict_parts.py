@@ -64,6 +64,7 @@ def batch(number: int) -> dict[str, pa.Table]:
     graphs = {
         "material_id": [str(row) for row in there],
         "atomic_numbers": list_column([np.full(size, 1 + number, np.uint8) for size in sizes], pa.uint8()),
+        "multiplicity": list_column([np.ones(size, np.uint16) for size in sizes], pa.uint16()),
         "edge_source": list_column([np.roll(edge, 1) for edge in edges], pa.int32()),
         "edge_target": list_column(edges, pa.int32()),
         "edge_distance": list_column([np.full(size, 2.0, np.float32) for size in sizes], pa.float32()),

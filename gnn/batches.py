@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gnn.segments import Segments
+from gnn.segments import Segments, starts
 from storage.schemas import CELL_VOLUME_PER_ATOM
 
 
@@ -104,19 +104,16 @@ class Graphs:
 
     def batch(self, rows: Tensor, device: torch.device) -> Batch:
         """The crystals at the indices `rows` (B,) as one graph on `device`; it is cut where the arrays are."""
-        there = rows.to(self.atom_start.device)
-        atoms, atom_at = _gather(self.atom_start, there)
-        edges, edge_at = _gather(self.edge_start, there)
-        ptr = starts(atoms)
-        shift = torch.repeat_interleave(ptr[:-1], edges)
-        edge_index = torch.stack([self.source[edge_at] + shift, self.target[edge_at] + shift])
+        part = self.take(rows.to(self.atom_start.device))
+        atoms, shift = part.atom_start.diff(), torch.repeat_interleave(part.atom_start[:-1], part.edge_start.diff())
+        crystal = torch.arange(len(rows), device=atoms.device)
         return Batch(
-            z=self.z[atom_at].long().to(device),
-            multiplicity=self.multiplicity[atom_at].to(device),
-            edge_index=edge_index.to(device),
-            edge_distance=self.distance[edge_at].to(device),
-            batch=torch.repeat_interleave(torch.arange(len(rows), device=there.device), atoms).to(device),
-            ptr=ptr.to(device),
+            z=part.z.long().to(device),
+            multiplicity=part.multiplicity.to(device),
+            edge_index=torch.stack([part.source + shift, part.target + shift]).to(device),
+            edge_distance=part.distance.to(device),
+            batch=torch.repeat_interleave(crystal, atoms).to(device),
+            ptr=part.atom_start.to(device),
             rows=rows,
         )
 
@@ -132,13 +129,6 @@ def flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     start = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=start[1:])
     return start, np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-
-
-def starts(count: Tensor) -> Tensor:
-    """(M + 1,) where each of M parts with so many values begins, and the end of the last."""
-    start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
-    torch.cumsum(count, 0, out=start[1:])
-    return start
 
 
 def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

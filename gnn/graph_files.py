@@ -6,14 +6,12 @@ memory of a batch and 32 bytes a structure. Both see the same batches and end wi
 """
 
 import contextlib
-import json
 import mmap
 import os
 import re
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +21,19 @@ import torch
 from torch import Tensor
 
 from gnn import distributed
-from gnn.batches import Batch, Graphs, flat, starts
+from gnn.batches import Graphs, flat
+from gnn.segments import starts
 from storage.errors import WorldError
 from storage.program import write_atomically
 from storage.schemas import CELL_VOLUME_PER_ATOM
 
-PER_GRAPH = {"atom_start": np.int64, "edge_start": np.int64, "volume_per_atom": np.float64, "target_value": np.float64}
+PER_GRAPH = {"atom_start": np.int64, "edge_start": np.int64, "volume_per_atom": np.float64}
 PER_ATOM = {"z": np.uint8, "multiplicity": np.float32}
 PER_EDGE = {"source": np.int32, "target": np.int32, "distance": np.float32}
-DTYPES: dict[str, type] = {**PER_GRAPH, **PER_ATOM, **PER_EDGE}
+ARRAYS: dict[str, type] = {**PER_GRAPH, **PER_ATOM, **PER_EDGE}  # the fields of Graphs
+DTYPES = {**ARRAYS, "target_value": np.float64}  # the files
 ROWS = 1024  # of a shard that are decoded at a time
-DONE = "complete.json"
+DONE = "complete"
 
 
 def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
@@ -53,7 +53,7 @@ def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
             rows, atoms, edges = before[-1].tolist()
             _write_at(folder, "atom_start", rows, np.array([atoms], np.int64))
             _write_at(folder, "edge_start", rows, np.array([edges], np.int64))
-            write_atomically(folder / DONE, json.dumps({"rows": rows, "atoms": atoms, "edges": edges}))
+            write_atomically(folder / DONE, "")
     distributed.barrier()
 
 
@@ -85,7 +85,7 @@ def open_graphs(folder: Path, *, streaming: bool) -> tuple[Graphs, Tensor]:
     target = torch.from_numpy(np.fromfile(folder / "target_value", np.float64))
     if streaming:
         return StreamedGraphs(folder), target
-    return Graphs(**{name: _mapped(folder / name) for name in DTYPES if name != "target_value"}), target
+    return Graphs(**{name: _mapped(folder / name) for name in ARRAYS}), target
 
 
 class StreamedGraphs(Graphs):
@@ -95,7 +95,6 @@ class StreamedGraphs(Graphs):
 
     def __init__(self, folder: Path) -> None:
         per_graph = {name: torch.from_numpy(np.fromfile(folder / name, PER_GRAPH[name])) for name in PER_GRAPH}
-        del per_graph["target_value"]
         nothing = {name: torch.from_numpy(np.empty(0, dtype)) for name, dtype in (PER_ATOM | PER_EDGE).items()}
         super().__init__(**per_graph, **nothing)
         self._files = {name: os.open(folder / name, os.O_RDONLY) for name in PER_ATOM | PER_EDGE}
@@ -111,10 +110,6 @@ class StreamedGraphs(Graphs):
             for name in names:
                 found[name] = self._read(name, first.numpy(), count.numpy())
         return Graphs(**taken, **found, volume_per_atom=self.volume_per_atom[rows])
-
-    def batch(self, rows: Tensor, device: torch.device) -> Batch:
-        """The crystals at the indices `rows` (B,) as one graph on `device`."""
-        return replace(self.take(rows).batch(torch.arange(len(rows)), device), rows=rows)
 
     def _read(self, name: str, first: np.ndarray, count: np.ndarray) -> Tensor:
         """The `count` values from the place `first` on of each row, (B,) both, in one array."""

@@ -106,11 +106,16 @@ class Segments:
         return result
 
 
+def starts(count: Tensor) -> Tensor:
+    """(M + 1,) where each of M parts with so many values begins, and the end of the last."""
+    start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
+    torch.cumsum(count, 0, out=start[1:])
+    return start
+
+
 def _starts(rows: Tensor, count: int) -> Tensor:
     """(count + 1,) where each row starts once they are sorted."""
-    start = torch.zeros(count + 1, dtype=torch.long, device=rows.device)
-    torch.cumsum(torch.bincount(rows, minlength=count), 0, out=start[1:])
-    return start
+    return starts(torch.bincount(rows, minlength=count))
 
 
 def _ones(start: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -4,12 +4,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from storage.artefact import StoredFile, digest_of_file
 from storage.errors import InputError
+
+RACES = 100  # so often a folder may be removed by other runs while one makes it
 
 
 def is_inside(root: Path, path: Path) -> bool:
@@ -51,11 +54,27 @@ def synced_digest(path: Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create the folder and its parents where they are missing. Raises InputError if a file has that name."""
+    """Create the folder and its parents where they are missing. Raises InputError if a file has one of their names."""
+    for _ in range(RACES):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError):
+            for each in (path, *path.parents):
+                if _is_taken(each):
+                    raise InputError(f"{each}: is not a folder; remove it") from None
+            continue  # a folder was there, and another run has just removed it because it was empty
+        return
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether no folder can be made here, because the name is that of something else."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{path}: is not a folder; remove it") from None
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()
+    except NotADirectoryError:
+        return False  # that is said of the parent
 
 
 def remove_links(folder: Path) -> None:

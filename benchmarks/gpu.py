@@ -3,11 +3,11 @@
     python benchmarks/gpu.py [--structures 28000] [--epochs 3] [--device cuda]
     python benchmarks/gpu.py --device cpu        # every line of it with tiny sizes: no figure of it means anything
 
-Not run on a GPU yet. First come two checks, which end it with exit status 1 if they fail: predictions of `cgcnn` and
-`cogn`, trained on the device, on it and on the CPU, within 1e-4; and the training program, killed (-9) and resumed,
-against an undisturbed run, byte by byte. Then it measures epochs of `gnn.loop.Training` on synthetic graphs of about 30
-atoms with 12 neighbours (random ones: speed does not ask where they are), three layers of 64 features, batches of 256:
-graphs resident on the device or streamed from the disk, matrix products in float32 and in TF32.
+First come two checks, which end it with exit status 1 if they fail: predictions of `cgcnn` and `cogn`, trained on the
+device, on it and on the CPU, within 1e-4; and the training program, killed (-9) and resumed, against an undisturbed
+run, byte by byte. Then it measures epochs of `gnn.loop.Training` on synthetic graphs of about 30 atoms with 12
+neighbours (random ones: speed does not ask where they are), three layers of 64 features, batches of 256: graphs
+resident on the device, with and without CUDA graphs, or streamed from the disk, matrix products in float32 and in TF32.
 
 Bytes and FLOPs are counted from the shapes of one batch's operations: each reads its inputs and writes its outputs
 once. That over the bandwidth of a large copy in the same run is the floor of these operations; kernels that join some
@@ -162,6 +162,7 @@ def counts_of_epoch(data: Data) -> Counts:
     """An epoch's bytes, FLOPs and operations: those of one batch, times the edges and the batches of all."""
     one = replace(data, train=data.train[:BATCH])
     training = training_of(ModelConfig(), one, 1)
+    training.captured = None  # a replayed CUDA graph shows none of its operations
     training.epoch(0, Cost(data.device))  # makes the optimizer's state, which is no part of an epoch
     found = count(lambda: training.epoch(0, Cost(data.device)))
     share = float(data.edges.sum() / data.edges[one.train].sum())
@@ -171,8 +172,9 @@ def counts_of_epoch(data: Data) -> Counts:
 
 def measure(device: torch.device, folder: Path, epochs: int, *, dry: bool) -> str:
     """The table and what its last column stands on."""
-    kept = {name: open_graphs(folder, streaming=name == "streaming") for name in ("resident", "streaming")}
-    counts = counts_of_epoch(data_of(*kept["resident"], device))
+    resident, streaming = (open_graphs(folder, streaming=streamed) for streamed in (False, True))
+    kept = {"resident": resident, "resident, no CUDA graphs": resident, "streaming": streaming}
+    counts = counts_of_epoch(data_of(*resident, device))
     speed = bandwidth(device, 2**22 if dry else 2**31)
     floor = counts.bytes / speed
     rows = []
@@ -185,6 +187,8 @@ def measure(device: torch.device, folder: Path, epochs: int, *, dry: bool) -> st
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             training = training_of(ModelConfig(), data_of(graphs, target, device), epochs + 1)
+            if name.endswith("no CUDA graphs"):
+                training.captured = None
             seconds = best_seconds(device, lambda: training.epoch(0, Cost(device)), epochs)  # noqa: B023 called here
             memory = peak_memory(device) / 2**20
             share = f"{floor / seconds:.0%}"

@@ -22,11 +22,11 @@ def _volume_per_atom(graphs: Graphs) -> Tensor:
 
 
 def _atoms(graphs: Graphs) -> Tensor:
-    return torch.segment_reduce(graphs.multiplicity.double(), "sum", offsets=graphs.atom_start)
+    return torch.segment_reduce(graphs.multiplicity.double(), "sum", offsets=graphs.atom_start.to(graphs.z.device))
 
 
 def _shortest_distance(graphs: Graphs) -> Tensor:
-    return torch.segment_reduce(graphs.distance.double(), "min", offsets=graphs.edge_start)
+    return torch.segment_reduce(graphs.distance.double(), "min", offsets=graphs.edge_start.to(graphs.z.device))
 
 
 # A field of TrainingRanges → its name and unit in a warning, and its value of each graph: Graphs → (len(graphs),).

@@ -4,7 +4,7 @@ A list column of Parquet is offsets and one flat array (CSR); so are the graphs 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,14 +41,14 @@ class Batch:
 class Graphs:
     """M graphs: N atoms and E edges in all, in memory, on a GPU, or in files that are mapped into memory."""
 
-    atom_start: Tensor  # (M + 1,) int64, where the atoms of each graph begin
-    edge_start: Tensor  # (M + 1,) int64, where the edges of each graph begin
+    atom_start: Tensor  # (M + 1,) int64, where the atoms of each graph begin; on the CPU
+    edge_start: Tensor  # (M + 1,) int64, where the edges of each graph begin; on the CPU
     z: Tensor  # (N,) uint8, atomic numbers
     multiplicity: Tensor  # (N,) float32, how many atoms of the crystal each one stands for
     source: Tensor  # (E,) int32, the atoms of each edge, counted within its graph
     target: Tensor  # (E,) int32
     distance: Tensor  # (E,) float32, Å
-    volume_per_atom: Tensor  # (M,) float64, Å³; NaN where it is not known
+    volume_per_atom: Tensor  # (M,) float64, Å³; NaN where it is not known; on the CPU
     reads_ahead = False  # whether it pays to cut the next batch while one is at work
 
     def __len__(self) -> int:
@@ -75,17 +75,18 @@ class Graphs:
         )
 
     def edge_counts(self) -> Tensor:
-        """(M,) the number of edges of each graph, on the CPU."""
-        return self.edge_start.diff().cpu()
+        """(M,) the number of edges of each graph."""
+        return self.edge_start.diff()
 
     def to(self, device: torch.device) -> "Graphs":
-        """All of it on `device`: batches are cut there."""
-        return Graphs(**{name: value.to(device) for name, value in vars(self).items()})
+        """Atoms and edges on `device`: batches are cut there. What there is of each graph stays where it is."""
+        flat = ("z", "multiplicity", "source", "target", "distance")
+        return replace(self, **{name: getattr(self, name).to(device) for name in flat})
 
     def take(self, rows: Tensor) -> "Graphs":
         """The graphs at the indices `rows` (B,) alone, in memory."""
-        atoms, atom_at = _gather(self.atom_start, rows)
-        edges, edge_at = _gather(self.edge_start, rows)
+        atoms, atom_at = _gather(self.atom_start, rows, self.z.device)
+        edges, edge_at = _gather(self.edge_start, rows, self.z.device)
         return Graphs(
             atom_start=starts(atoms),
             edge_start=starts(edges),
@@ -104,15 +105,15 @@ class Graphs:
 
     def batch(self, rows: Tensor, device: torch.device) -> Batch:
         """The crystals at the indices `rows` (B,) as one graph on `device`; it is cut where the arrays are."""
-        part = self.take(rows.to(self.atom_start.device))
-        atoms, shift = part.atom_start.diff(), torch.repeat_interleave(part.atom_start[:-1], part.edge_start.diff())
-        crystal = torch.arange(len(rows), device=atoms.device)
+        part = self.take(rows)
+        here = part.z.device
+        shift = spread(part.atom_start[:-1], part.edge_start.diff(), here)
         return Batch(
             z=part.z.long().to(device),
             multiplicity=part.multiplicity.to(device),
             edge_index=torch.stack([part.source + shift, part.target + shift]).to(device),
             edge_distance=part.distance.to(device),
-            batch=torch.repeat_interleave(crystal, atoms).to(device),
+            batch=spread(torch.arange(len(rows)), part.atom_start.diff(), here).to(device),
             ptr=part.atom_start.to(device),
             rows=rows,
         )
@@ -131,10 +132,15 @@ def flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return start, np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
 
 
-def _gather(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """For the `rows` (B,): how many values each has (B,), and the indices of all of them in the flat array."""
+def spread(value: Tensor, count: Tensor, device: torch.device) -> Tensor:
+    """Each `value` (B,) so often as `count` (B,) says, in one array on `device`; both are on the CPU."""
+    size = int(count.sum())  # known here, so that nobody has to wait for a GPU to count
+    return torch.repeat_interleave(value.to(device), count.to(device), output_size=size)
+
+
+def _gather(start: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For the `rows` (B,): how many values each has (B,), and the indices of all of them in the flat array there."""
     first = start[rows]
     count = start[rows + 1] - first
     before = torch.cumsum(count, 0) - count
-    places = torch.arange(int(count.sum()), device=start.device)
-    return count, places + torch.repeat_interleave(first - before, count)
+    return count, torch.arange(int(count.sum()), device=device) + spread(first - before, count, device)

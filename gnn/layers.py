@@ -13,7 +13,7 @@ from gnn.batches import Batch
 from gnn.distributed import total_with_gradient
 from gnn.elements import HIGHEST, element_properties
 from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
-from gnn.segments import Segments
+from gnn.segments import Segments, sum_of_each
 
 Normalization = Literal["sum", "gated", "output", "none"]
 
@@ -58,9 +58,20 @@ class AtomEmbedding(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(N,) → (N, F)."""
-        atom = z.new_zeros((), dtype=torch.float32) if self.embedding is None else self.scale * self.embedding(z)
+        atom = (
+            z.new_zeros((), dtype=torch.float32) if self.embedding is None else self.scale * lookup(self.embedding, z)
+        )
         known: Tensor = atom if self.of_properties is None else atom + self.of_properties(self.properties[z])
         return known
+
+
+def lookup(embedding: nn.Embedding, index: Tensor) -> Tensor:
+    """(N,) → (N, F). On a GPU as a product, for the gradient of a lookup sorts, and waits for the result."""
+    if index.device.type == "cpu":
+        return torch.as_tensor(embedding(index))
+    table = embedding.weight
+    chosen = index[:, None] == torch.arange(len(table), device=index.device)
+    return chosen.to(table.dtype) @ table
 
 
 class EdgeLinear(nn.Module):
@@ -126,24 +137,22 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, value: Tensor, count: Tensor | None = None) -> Tensor:
         """`value` (N, F), `count` (N,) how often each row counts, once if None → (N, F)."""
         if not self.training:
-            return self._by_running_statistics(value)
+            still = (self.running_mean, self.running_var, self.weight, self.bias)
+            return functional.batch_norm(value, *still, training=False, eps=self.eps)
         if count is None:
             count = value.new_ones(len(value))
         sums = total_with_gradient(torch.cat([count @ value, count.sum()[None]]))
         total = sums[-1].detach()
-        if total < 2:
-            return self._by_running_statistics(value)
-        mean = sums[:-1] / total
+        enough = total > 1  # chosen by `where`: to ask a GPU is to wait for it
+        mean = torch.where(enough, sums[:-1] / total.clamp(min=1), self.running_mean)
         centred = value - mean
-        variance = total_with_gradient(count @ centred.square()) / total
+        variance = total_with_gradient(count @ centred.square()) / total.clamp(min=1)
+        variance = torch.where(enough, variance, self.running_var)
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum or 0.0)
-            self.running_var.lerp_(variance * (total / (total - 1)), self.momentum or 0.0)
+            momentum = enough * (self.momentum or 0.0)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), momentum)
         return torch.addcmul(self.bias, centred, self.weight * (variance + self.eps).rsqrt())
-
-    def _by_running_statistics(self, value: Tensor) -> Tensor:
-        still = (self.running_mean, self.running_var, self.weight, self.bias)
-        return functional.batch_norm(value, *still, training=False, eps=self.eps)
 
 
 class CGConv(nn.Module):
@@ -203,6 +212,5 @@ class CGConv(nn.Module):
 def mean_pool(atom: Tensor, batch: Batch) -> Tensor:
     """Mean over the atoms of each crystal, an atom counted as often as its multiplicity says: (N, F) → (B, F)."""
     count = batch.multiplicity[:, None]
-    total = atom.new_zeros(len(batch), atom.shape[1]).index_add(0, batch.batch, count * atom)
-    atoms = atom.new_zeros(len(batch), 1).index_add(0, batch.batch, count)
+    total, atoms = (sum_of_each(value, batch.ptr, batch.batch) for value in (count * atom, count))
     return total / atoms.clamp(min=1)  # 0 for a crystal that counts for nothing

@@ -15,6 +15,7 @@ from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.config import TrainConfig
 from gnn.cost import Cost
+from gnn.cuda_graphs import CapturedGradients
 from gnn.optimization import Schedule, averaged_model, loss_of, optimizer_of
 from gnn.sampling import epoch_order, global_batches, steps_of
 from gnn.scores import Scaling, mean_absolute_error
@@ -64,6 +65,9 @@ class Training:
         self.schedule = Schedule(self.optimizer, config, steps_of(config, data.train, data.edges))
         self.ema = averaged_model(model, config.ema)
         self.too_many = math.inf  # edges that did not fit the GPU
+        self.captured: CapturedGradients | None = None
+        if data.device.type == "cuda" and distributed.world_size() == 1 and getattr(model, "capturable", False):
+            self.captured = CapturedGradients(model, lambda output, wanted: loss_of(output, wanted, config))
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
@@ -134,6 +138,8 @@ class Training:
     def _part(self, step: Step) -> Tensor:
         batch = step.batch()
         wanted = self.data.scaling.standardize(self.data.target[batch.rows]).float().to(self.data.device)
+        if self.captured is not None and step.whole == len(step.rows):
+            return self.captured(batch, wanted)
         loss = loss_of(self.model(batch), wanted, self.config) * step.weight
         (loss / step.whole).backward()
         return loss.detach().double()

@@ -1,6 +1,8 @@
-"""Sums over the edges of each atom, and their gradients, as products with sparse matrices of ones.
+"""Sums over the edges of each atom, and their gradients.
 
-The order of every sum is fixed, so results are the same in every run; scatter operations do not promise that.
+The order of every sum is fixed, so results are the same in every run; scatter operations do not promise that. On a CPU
+the sums are products with sparse matrices of ones, which take one pass less; on a GPU, where such products (cuSPARSE)
+have no fixed order, they are sums over segments of sorted rows, and nothing here waits for the GPU.
 N atoms, E edges, F features.
 """
 
@@ -16,7 +18,7 @@ PIECES = 8  # fixed, so that the order of every sum is the same with any number 
 
 
 class _AddNodes(torch.autograd.Function):
-    """(E, F) edge + nodes[2 target] + nodes[2 source + 1], `nodes` (2N, F), in one sparse product.
+    """(E, F) edge + nodes[2 target] + nodes[2 source + 1], `nodes` (2N, F).
 
     The gradient of `nodes` is the sum over the edges that end there.
     """
@@ -25,12 +27,21 @@ class _AddNodes(torch.autograd.Function):
     def forward(ctx: Any, edge: Tensor, nodes: Tensor, segments: "Segments") -> Tensor:
         ctx.segments = segments
         ctx.mark_dirty(edge)
-        return torch.addmm(edge, segments.ends, nodes, out=edge)
+        if _takes_products(edge):
+            return torch.addmm(edge, segments.ends, nodes, out=edge)
+        edge += nodes[::2].index_select(0, segments.target)
+        edge += nodes[1::2].index_select(0, segments.source)
+        return edge
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        return gradient, ctx.segments.ends_transposed @ gradient, None
+        (gradient,), segments = gradients, ctx.segments
+        if _takes_products(gradient):
+            return gradient, segments.ends_transposed @ gradient, None
+        order, start = segments.by_source
+        of_target = _sums(gradient, segments.start)
+        of_source = _sums(gradient.index_select(0, order), start)
+        return gradient, torch.stack([of_target, of_source], dim=1).flatten(0, 1), None
 
 
 class _Sum(torch.autograd.Function):
@@ -39,12 +50,26 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, message: Tensor, segments: "Segments") -> Tensor:
         ctx.target = segments.target
-        return segments.by_target @ message
+        return segments.by_target @ message if _takes_products(message) else _sums(message, segments.start)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         return gradient.index_select(0, ctx.target), None
+
+
+class _SumOfEach(torch.autograd.Function):
+    """(N, F) → (B, F): the sum over the rows from `start` (B + 1,) of each of B; `owner` (N,) is whose a row is."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, start: Tensor, owner: Tensor) -> Tensor:
+        ctx.owner = owner
+        return _sums(value, start)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        return gradient.index_select(0, ctx.owner), None, None
 
 
 @dataclass
@@ -63,7 +88,13 @@ class Segments:
     @cached_property
     def start(self) -> Tensor:
         """(N + 1,) the first edge of each target."""
-        return _starts(self.target, self.atoms)
+        return (_starts if _takes_products(self.target) else _bounds)(self.target, self.atoms)
+
+    @cached_property
+    def by_source(self) -> tuple[Tensor, Tensor]:
+        """(E,) the edges sorted by their source, and (N + 1,) the first one of each."""
+        source, order = torch.sort(self.source, stable=True)
+        return order, _bounds(source, self.atoms)
 
     @cached_property
     def pieces(self) -> Tensor:
@@ -106,6 +137,14 @@ class Segments:
         return result
 
 
+def sum_of_each(value: Tensor, start: Tensor, owner: Tensor) -> Tensor:
+    """(N, F) → (B, F): sums over each owner's rows. `owner` (N,) is sorted, `start` (B + 1,) the first row of each."""
+    if _takes_products(value):
+        return value.new_zeros(len(start) - 1, value.shape[1]).index_add(0, owner, value)
+    summed: Tensor = _SumOfEach.apply(value, start, owner)
+    return summed
+
+
 def starts(count: Tensor) -> Tensor:
     """(M + 1,) where each of M parts with so many values begins, and the end of the last."""
     start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
@@ -116,6 +155,19 @@ def starts(count: Tensor) -> Tensor:
 def _starts(rows: Tensor, count: int) -> Tensor:
     """(count + 1,) where each row starts once they are sorted."""
     return starts(torch.bincount(rows, minlength=count))
+
+
+def _takes_products(value: Tensor) -> bool:
+    return value.device.type == "cpu"
+
+
+def _bounds(rows: Tensor, count: int) -> Tensor:
+    """The same of `rows` that are sorted, on a GPU: a `bincount` waits for it."""
+    return torch.searchsorted(rows, torch.arange(count + 1, device=rows.device))
+
+
+def _sums(value: Tensor, start: Tensor) -> Tensor:
+    return torch.segment_reduce(value, "sum", offsets=start, axis=0, unsafe=True, initial=0)
 
 
 def _ones(start: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -173,6 +173,8 @@ def select_device(wanted: str) -> torch.device:
         # Sums in one order always: a resumed training ends as an undisturbed one. cuBLAS reads this when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Deterministic mode also fills every new tensor, one kernel each; nothing here reads one before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Gaussians far from their centre are denormal numbers, on which an x86 core multiplies several times slower.
     # Threads inherit this, so it has to stand before the first parallel operation.
     torch.set_flush_denormal(True)

@@ -14,6 +14,8 @@ from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
 class CGCNN(nn.Module):
     """Atom embedding, `n_conv` gated convolutions (Eq. 5), mean over atoms, `n_h` softplus layers, one number out."""
 
+    capturable = True  # as a CUDA graph
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len

@@ -36,6 +36,8 @@ class Block(nn.Module):
 class CoGN(nn.Module):
     """Embedding of atoms and of edges, `n_conv` blocks, mean over atoms, `n_h` hidden layers, one number a crystal."""
 
+    capturable = True  # as a CUDA graph
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len

@@ -1,4 +1,4 @@
-"""Runs `retrain` for the command line, in this process: with the server of PREFECT_API_URL, or a temporary one."""
+"""Runs flows for the command line, in this process: with the server of PREFECT_API_URL, or a temporary one."""
 
 import logging
 import os
@@ -7,20 +7,32 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, TypeVar, cast
 
 from crystals.sources.registry import ResolvedSource, check_source
 from flows.config import RetrainConfig
 from flows.interrupt import remember_run
 from flows.show import result
 from flows.temporary_server import STARTED_BY
+from storage.artefact import Artefact
 from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
 from storage.schemas import safe_name
 from storage.store import Store
 
+T = TypeVar("T")
+
 
 def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
-    """Run the flow. Returns the last lines to print: the test error beside the baseline's, and the report's place.
+    """Run the flow. Returns the last lines to print: the test error beside the baseline's, and the report's place."""
+    run = watched(config, lambda ready: run_here(config, ready), verbose=verbose)
+    report = Store.at(config.store).location(run.card.report)
+    return [f"{run.card.run}: {run.card.target}", result(run), f"report: {report}"]
+
+
+def watched(config: RetrainConfig, run: Callable[[Callable[[], object]], T], *, verbose: bool) -> T:
+    """What `run` returns. It is called with what it has to call when Prefect is ready.
 
     Where stderr is a terminal it shows the steps, and Prefect's log goes to a file in the store; with `verbose` its
     lines appear on the terminal, too.
@@ -28,16 +40,14 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
     resolved = check_source(config.source, config.target, config.materials_project)
     store = Store.at(config.store)
     store.check()
-    if sys.stderr.isatty():
-        from tasks.terminal import display, print_log  # rich is needed by nobody else
+    if not sys.stderr.isatty():
+        return run(lambda: None)
+    from tasks.terminal import display, print_log  # rich is needed by nobody else
 
-        url = os.environ.get("PREFECT_API_URL")
-        opening = f"connecting to Prefect at {url} ..." if url else "starting Prefect ..."
-        with display(_log_file(store, resolved), opening) as shown:
-            run = run_here(config, lambda: print_log(shown) if verbose else None)
-    else:
-        run = run_here(config)
-    return [f"{run.card.run}: {run.card.target}", result(run), f"report: {store.location(run.card.report)}"]
+    url = os.environ.get("PREFECT_API_URL")
+    opening = f"connecting to Prefect at {url} ..." if url else "starting Prefect ..."
+    with display(_log_file(store, resolved), opening) as shown:
+        return run(lambda: print_log(shown) if verbose else None)
 
 
 def _log_file(store: Store, resolved: ResolvedSource) -> Path:
@@ -47,7 +57,14 @@ def _log_file(store: Store, resolved: ResolvedSource) -> Path:
 
 
 def run_here(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Run:
-    """Run the flow against the server of PREFECT_API_URL, or a temporary one. Returns the finished run with its card.
+    """Run `retrain` as `run_flow` does. Returns the finished run with its card."""
+    promoted = run_flow("flows.retrain:retrain", config, prefect_ready)
+    path = Store.at(config.store).path(promoted, CARD)
+    return Run(finished=promoted.created, card=Card.model_validate_json(path.read_bytes()))
+
+
+def run_flow(entry: str, config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Artefact:
+    """Run a flow (`module:name`) against the server of PREFECT_API_URL, or a temporary one; returns its artefact.
 
     A source that does not exist raises InputError before Prefect is imported; `prefect_ready` is called before the run.
     """
@@ -70,15 +87,13 @@ def run_here(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda
         raise InputError(f"{DASK}: its workers cannot see a temporary server; set PREFECT_API_URL (`make serve`)")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
-    from flows.retrain import retrain  # imports Prefect, which reads the lines above
-
+    flow: Any = resolve_name(entry)  # imports Prefect, which reads the lines above
     prefect_ready()
-    settings = {name: getattr(config, name) for name in RetrainConfig.model_fields}
-    promoted = retrain.with_options(on_running=[*retrain.on_running_hooks, remember_run])(**settings)
-    if isinstance(promoted, State):  # the last step's, where the store had its artefact
-        promoted = promoted.result()
-    path = Store.at(config.store).path(promoted, CARD)
-    return Run(finished=promoted.created, card=Card.model_validate_json(path.read_bytes()))
+    settings = {name: getattr(config, name) for name in type(config).model_fields}
+    made = flow.with_options(on_running=[*flow.on_running_hooks, remember_run])(**settings)
+    if isinstance(made, State):  # the last step's, where the store had its artefact
+        made = made.result()
+    return cast(Artefact, made)
 
 
 def _check_server(url: str) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.config import RetrainConfig, assignment, configured, keys, preset_or_file
+from flows.config import Config, RetrainConfig, assignment, configured_as, keys, preset_or_file
 from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
@@ -99,25 +99,36 @@ def _add_retrain(commands: Any) -> None:
         "retrain",
         help="structures → a trained, evaluated, reported model",
         description="Download, validate, build graphs, train, evaluate, report, promote; nothing is done twice.",
-        epilog=_described_keys(),
+        epilog=described_keys(RetrainConfig),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_configuration(retrain)
+    retrain.set_defaults(run=run_retrain)
+
+
+def add_configuration(command: argparse.ArgumentParser) -> None:
+    """The options of a command that trains: `configuration_of` reads them."""
     for name in OPTIONS:
         field = RetrainConfig.model_fields[name]
         default = f" (default: {field.default})" if field.default else ""
-        retrain.add_argument(f"--{name}", help=f"{field.description}{default}")
-    retrain.add_argument(
+        command.add_argument(f"--{name}", help=f"{field.description}{default}")
+    command.add_argument(
         "--config",
         action="append",
         default=[],
         help="chapter, chapter-query, cogn, or a YAML file with the keys below; may be repeated",
     )
-    retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
-    retrain.add_argument(
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
+    command.add_argument(
         "--verbose", action="store_true", help="in a terminal: Prefect's log lines, too (elsewhere they always come)"
     )
-    retrain.set_defaults(run=run_retrain)
+
+
+def configuration_of(options: argparse.Namespace, kind: type[Config]) -> Config:
+    """The `kind` that the options say: presets and files first, then the options of their own, then `--set`."""
+    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    return configured_as(kind, [*map(preset_or_file, options.config), given, *map(assignment, options.set)])
 
 
 def _add_predict(commands: Any) -> None:
@@ -182,9 +193,10 @@ def _add_models(commands: Any) -> None:
         command.add_argument("--store", default="store", help="the store of the runs (default: store)")
 
 
-def _described_keys() -> str:
+def described_keys(kind: type[RetrainConfig]) -> str:
+    """The keys of a `kind` with their defaults, for the end of a command's help."""
     lines = ["keys for --set and YAML files, with their defaults:"]
-    for key, field in keys().items():
+    for key, field in keys(kind).items():
         default = "null" if field.default is None else str(field.default)
         lines.append(f"  {key:36} {default:10} {field.description}")
     return "\n".join(lines)
@@ -194,8 +206,7 @@ def run_retrain(options: argparse.Namespace) -> None:
     """`cgcnn retrain`: the configuration is checked whole before Prefect is imported."""
     if options.is_process:
         leave_on_ctrl_c()
-    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
-    config = configured([*map(preset_or_file, options.config), given, *map(assignment, options.set)])
+    config = configuration_of(options, RetrainConfig)
     from flows.adhoc import leave_on_sigterm, retrain_here  # imports Prefect, which takes seconds
 
     if options.is_process:

@@ -5,7 +5,7 @@ The UI's form, the command line, YAML files and Python all use the names that ar
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -85,25 +85,47 @@ class TrainingConfig(BaseModel):
     split: Split = SplitConfig()
 
 
+Config = TypeVar("Config", bound=RetrainConfig)
+
+
 def _usable(store: str) -> None:
     if Path(store).exists() and not Path(store).is_dir():
         raise InputError(f"--store {store}: is a file; a store is a folder")
 
 
 def configured(layers: list[dict[str, Any]]) -> RetrainConfig:
-    """Merge the layers, later ones over earlier ones, key by key, and validate the result.
+    """`configured_as` for the flow `retrain`."""
+    return configured_as(RetrainConfig, layers)
+
+
+def configured_as(kind: type[Config], layers: list[dict[str, Any]]) -> Config:
+    """Merge the layers, later ones over earlier ones, key by key, and validate the result as a `kind`.
 
     Raises InputError for the first fault: which key, what is allowed, and what was given.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merged(merged, layer)
-    try:
-        config = RetrainConfig.model_validate(merged)
-    except ValidationError as error:
-        raise InputError(_first_fault(error)) from None
+    config = validated(merged, kind)
     _usable(config.store)
     return config
+
+
+def with_settings(config: Config, settings: dict[str, Any], kind: type[Config]) -> Config:
+    """The configuration with other settings, as in {"train": {"epochs": 5}}; fields that `kind` lacks are left out.
+
+    Raises InputError as `configured` does.
+    """
+    below = {name: value for name, value in config.model_dump().items() if name in kind.model_fields}
+    return validated(_merged(below, settings), kind)
+
+
+def validated(settings: dict[str, Any], kind: type[Config]) -> Config:
+    """The settings as a `kind`. Raises InputError for the first fault: which key, what is allowed, what was given."""
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(_first_fault(error, kind)) from None
 
 
 def preset_or_file(name: str) -> dict[str, Any]:
@@ -140,10 +162,10 @@ def assignment(text: str) -> dict[str, Any]:
     return dict(nested)
 
 
-def keys() -> dict[str, Any]:
-    """Every key in its dotted form (`train.epochs`), with its pydantic field."""
+def keys(kind: type[BaseModel] = RetrainConfig) -> dict[str, Any]:
+    """Every key of a `kind` in its dotted form (`train.epochs`), with its pydantic field."""
     found: dict[str, Any] = {}
-    for name, field in RetrainConfig.model_fields.items():
+    for name, field in kind.model_fields.items():
         if isinstance(field.default, BaseModel):
             found |= {f"{name}.{n}": f for n, f in type(field.default).model_fields.items()}
         else:
@@ -159,13 +181,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _first_fault(error: ValidationError) -> str:
+def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))  # nor the types of a union
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
         return f"{where}: {message}, got {fault['input']!r}"
-    known = [*keys(), *RetrainConfig.model_fields]
+    known = [*keys(kind), *kind.model_fields]
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)
     group = where.rpartition(".")[0]
     allowed = [key for key in known if key.rpartition(".")[0] == group]

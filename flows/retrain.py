@@ -10,23 +10,17 @@ from prefect.runtime import flow_run
 
 from crystals.sources.registry import target_of
 from flows.config import RetrainConfig
+from flows.outcome import context_of, materials_of, outcome_of
 from flows.parameters import parameters_of
 from storage.artefact import Artefact
 from storage.errors import InputError
-from tasks.caching import RunContext
 from tasks.compare import compare, reference_model
-from tasks.download import download
-from tasks.evaluate import evaluate
 from tasks.gpu_pool import cancel_dispatched
-from tasks.graphs import graphs as build_graphs
 from tasks.printable_logs import make_logs_printable
 from tasks.programs import end_all
 from tasks.promote import promote
 from tasks.report import report
-from tasks.resolve_source import resolve_source
 from tasks.runner import runner
-from tasks.train import train_model
-from tasks.validate import validate
 
 
 def run_name() -> str:
@@ -50,18 +44,11 @@ def run_name() -> str:
 def retrain(**settings: Any) -> Artefact:
     """Train, evaluate and report a model of one property. Steps whose results are in the store are not run again."""
     config = RetrainConfig.model_validate(settings)
-    context = RunContext(
-        store=config.store,
-        device=config.device,
-        placement=config.train.placement,
-        dispatch=config.train.where != "here",
-    )
-    resolved = resolve_source(config.source, config.target, config.materials_project)
-    downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
-    structures = validate(downloaded, resolved.target, config.checks, context)
-    built = build_graphs(structures, resolved.target, config.graphs, context)
-    trained = train_model(built, config.model, config.train.without_placement, config.split, context)
-    evaluated = evaluate(trained, downloaded, context)
+    context = context_of(config)
+    materials = materials_of(config, context)
+    downloaded, structures = materials.downloaded, materials.structures
+    outcome = outcome_of(config, materials, context)
+    trained, evaluated = outcome.trained, outcome.evaluated
     compared = compare(trained, reference_model(downloaded, trained, context), config.promotion, context)
-    page = report(downloaded, structures, built, trained, evaluated, compared, context)
+    page = report(downloaded, structures, outcome.graphs, trained, evaluated, compared, context)
     return promote(downloaded, trained, evaluated, page, compared, context)

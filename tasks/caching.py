@@ -57,6 +57,14 @@ class Shard(BaseModel):
     sha256: str
 
 
+class Artefacts(BaseModel):
+    """Several artefacts as one input of a step, by labels that are part of its key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by_label: dict[str, Artefact]
+
+
 class Hint(BaseModel):
     """What a step may use to be done sooner. It changes no byte of the result, so it is not part of a key."""
 
@@ -84,6 +92,8 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
             inputs[name] = value.digest
         elif isinstance(value, Shard):
             inputs[name] = value.sha256
+        elif isinstance(value, Artefacts):
+            inputs |= {f"{name}.{label}": artefact.digest for label, artefact in value.by_label.items()}
         else:
             parameters[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return Recipe(step=step, version=version, parameters=parameters, inputs=inputs)

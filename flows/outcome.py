@@ -1,0 +1,99 @@
+"""From a configuration to a trained, evaluated model: what every flow that trains calls.
+
+`materials_of` and `outcome_of` are the steps in their order. `outcomes_of` is for flows with several models: each is a
+task run of its own, so that it can be seen, and what is in the store is not made again, whoever asked for it first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Semaphore
+
+from prefect import task
+
+from flows.config import RetrainConfig
+from storage.artefact import Artefact
+from tasks.caching import RunContext
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.graphs import graphs as build_graphs
+from tasks.resolve_source import resolve_source
+from tasks.train import train_model
+from tasks.validate import validate
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The structures that may be learned from, and what was downloaded for them."""
+
+    downloaded: Artefact
+    structures: Artefact
+    target: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A model and its errors, with the graphs that it was trained on."""
+
+    graphs: Artefact
+    trained: Artefact
+    evaluated: Artefact
+
+
+def context_of(config: RetrainConfig) -> RunContext:
+    """Where and how the steps run."""
+    return RunContext(
+        store=config.store,
+        device=config.device,
+        placement=config.train.placement,
+        dispatch=config.train.where != "here",
+    )
+
+
+def materials_of(config: RetrainConfig, context: RunContext) -> Materials:
+    """Download and validate."""
+    resolved = resolve_source(config.source, config.target, config.materials_project)
+    downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
+    return Materials(downloaded, validate(downloaded, resolved.target, config.checks, context), resolved.target)
+
+
+def outcome_of(config: RetrainConfig, materials: Materials, context: RunContext) -> Outcome:
+    """Build graphs, train and evaluate."""
+    return _on_graphs(config, _graphs_of(config, materials, context), materials, context)
+
+
+def outcomes_of(
+    configs: Mapping[str, RetrainConfig], materials: Materials, context: RunContext, at_once: int = 1
+) -> dict[str, Outcome]:
+    """The outcome of each configuration by its name, `at_once` of them side by side.
+
+    The first that failed is raised when all are done; what is in the store stays there.
+    """
+    # Before the models: their task runs would wait in the threads that the shards' task runs need.
+    graphs = {config.graphs: _graphs_of(config, materials, context) for config in configs.values()}
+    free, futures = Semaphore(at_once), {}
+    for name, config in configs.items():
+        free.acquire()
+        futures[name] = model.submit(name, config, graphs[config.graphs], materials, context)
+        futures[name].add_done_callback(lambda _: free.release())
+    return {name: future.result() for name, future in futures.items()}
+
+
+@task(name="model", task_run_name="{name}", persist_result=False)
+def model(
+    name: str,  # noqa: ARG001  it names the task run
+    config: RetrainConfig,
+    graphs: Artefact,
+    materials: Materials,
+    context: RunContext,
+) -> Outcome:
+    """One of several models: trained and evaluated, as a task run with a name."""
+    return _on_graphs(config, graphs, materials, context)
+
+
+def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext) -> Artefact:
+    return build_graphs(materials.structures, materials.target, config.graphs, context)
+
+
+def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, context: RunContext) -> Outcome:
+    trained = train_model(graphs, config.model, config.train.without_placement, config.split, context)
+    return Outcome(graphs, trained, evaluate(trained, materials.downloaded, context))

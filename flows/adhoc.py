@@ -20,6 +20,7 @@ from storage.errors import InputError, WorldError
 from storage.registry import CARD, Card, Run
 from storage.schemas import safe_name
 from storage.store import Store
+from storage.studies import STUDY, StudyCard
 
 T = TypeVar("T")
 
@@ -29,6 +30,15 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
     run = watched(config, lambda ready: run_here(config, ready), verbose=verbose)
     report = Store.at(config.store).location(run.card.report)
     return [f"{run.card.run}: {run.card.target}", result(run), f"report: {report}"]
+
+
+def study_here(entry: str, config: RetrainConfig, *, verbose: bool = False) -> list[str]:
+    """Run the flow `entry` (`module:name`), which makes a study. Returns the last lines to print."""
+    made = watched(config, lambda ready: run_flow(entry, config, ready), verbose=verbose)
+    store = Store.at(config.store)
+    card = StudyCard.model_validate_json(store.path(made, STUDY).read_bytes())
+    note = f"  ({card.note})" if card.note else ""
+    return [card.run, f"{card.headline}{note}", f"report: {store.location(f'{made.step}/{made.key}/report.html')}"]
 
 
 def watched(config: RetrainConfig, run: Callable[[Callable[[], object]], T], *, verbose: bool) -> T:

@@ -1,4 +1,4 @@
-"""What the store holds: its runs, newest first, as text, as JSON, or as a page."""
+"""What the store holds: its runs and studies, newest first, as text, as JSON, or as a page."""
 
 import json
 from collections.abc import Callable
@@ -10,20 +10,22 @@ from storage.champions import lineages
 from storage.errors import InputError
 from storage.registry import Card, Run, runs
 from storage.store import Store
+from storage.studies import Study, studies
 
 if TYPE_CHECKING:
     from evaluation.index import Links
 
 
 def shown(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
-    """The runs as a table to read, or as JSON. `warn` gets a line for each run whose card is damaged."""
+    """The runs and studies as a table to read, or as JSON. `warn` gets a line for each run whose card is damaged."""
     store = existing(root)
-    found = runs(store, warn)
+    found: list[Run | Study] = [*runs(store, warn), *studies(store, warn)]
+    found.sort(key=lambda each: each.finished, reverse=True)
     if as_json:
-        return json.dumps([run.to_dict(store.absolute()) for run in found], indent=1)
+        return json.dumps([each.to_dict(store.absolute()) for each in found], indent=1)
     if not found:
         return f"no runs in {root} yet; `cgcnn retrain` makes one"
-    return "\n\n".join(_describe(run, store) for run in found)
+    return "\n\n".join(_describe(e, store) if isinstance(e, Run) else _describe_study(e, store) for e in found)
 
 
 def write_page(root: str, page: Path, warn: Callable[[str], object]) -> str:
@@ -86,6 +88,13 @@ def _describe(run: Run, store: Store) -> str:
     lines = [f"{card.run}  {format_minute(run.finished)} UTC", f"  {result(run)}"]
     lines += [f"  {name:12} {store.location(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
+
+
+def _describe_study(study: Study, store: Store) -> str:
+    card = study.card
+    note = f"  ({card.note})" if card.note else ""
+    lines = [f"{card.run}  {format_minute(study.finished)} UTC", f"  {card.headline}{note}"]
+    return "\n".join([*lines, f"  {'report':12} {store.location(study.report)}"])
 
 
 def _unit(card: Card) -> str:

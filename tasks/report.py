@@ -23,12 +23,14 @@ def publish(page: Artefact, arguments: dict[str, Any], _found: bool) -> None:
     metrics = json.loads(context.file(evaluated, "metrics.json").read_text(encoding="utf-8"))
     rows = [{"split": name, **metrics[name]} for name in ("train", "validation", "test") if metrics.get(name)]
     create_table_artifact(rows, key="errors", description=f"{metrics['target']} ({metrics['unit']})")
-    reports = os.environ.get(REPORTS_URL)  # set where they are served; the UI may not link to a file
-    address = f"{reports}/{page.key}/report.html" if reports else _address_of(page, context)
-    create_link_artifact(address, key="page", link_text="report.html")
+    create_link_artifact(address_of(page, context), key="page", link_text="report.html")
 
 
-def _address_of(page: Artefact, context: RunContext) -> str:
+def address_of(page: Artefact, context: RunContext) -> str:
+    """Where a browser finds a page of the store: where reports are served, else the file, or its URL."""
+    reports = os.environ.get(REPORTS_URL)  # the UI may not link to a file
+    if reports:
+        return f"{reports}/{page.key}/report.html"
     if context.artefacts.url:
         return context.artefacts.location(f"{page.step}/{page.key}/report.html")
     return context.file(page, "report.html").as_uri()

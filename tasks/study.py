@@ -1,0 +1,38 @@
+"""What the steps that write the page of a study have in common: what it says about itself, and what the UI shows."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from storage.artefact import Artefact, digest_of
+from tasks.caching import Artefacts
+from tasks.report import address_of, asked_of
+
+
+def about_study(
+    kind: str, downloaded: Artefact, structures: Artefact, trained: Artefacts, common: dict[str, Any]
+) -> dict[str, Any]:
+    """The fields of `evaluation.study_page.StudyAbout`; `common` is the configuration that all models share."""
+    some = next(iter(trained.by_label.values()))
+    target, title = structures.parameters["target"], downloaded.facts["title"]
+    which = digest_of({label: artefact.key for label, artefact in trained.by_label.items()})
+    return {
+        "kind": kind,
+        "run": f"{title}-{target}-{kind}-{which[:8]}",
+        "source": Path(downloaded.parameters["source"]).name,
+        "title": title,
+        "note": downloaded.facts["note"],
+        "target": target,
+        "unit": some.facts["unit"],
+        "task": some.parameters["train"]["task"],
+        "configuration": {**asked_of(downloaded), "checks": structures.parameters["checks"], **common},
+    }
+
+
+def publish_study(page: Artefact, arguments: dict[str, Any], _found: bool) -> None:
+    """`on_complete` of such a step: its numbers in the UI, and where the page lies."""
+    context = arguments["context"]
+    summary = context.file(page, "summary.md").read_text(encoding="utf-8")
+    create_markdown_artifact(summary, key=page.step, description="The study's numbers")
+    create_link_artifact(address_of(page, context), key="page", link_text="report.html")

@@ -37,7 +37,7 @@ def build(spec: GraphsSpec) -> Facts:
     """Write graphs.parquet, and rejected.parquet with the structures that have an isolated atom."""
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
-    splits = schemas.split_columns(source.schema_arrow.names)
+    splits = schemas.splitting_columns(source.schema_arrow.names)
     schema = schemas.graphs(spec.target, splits)
     rejected: list[tuple[str, str, str]] = []
     counts: Counter[str] = Counter(rows=0, accepted=0, atoms=0, orbits=0, edges=0, reused=0)

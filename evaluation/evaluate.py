@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from evaluation import metrics
+from evaluation.distance import errors_by_distance
 from evaluation.elements import LAST_OF_SYSTEM, SYMBOLS, crystal_system
 from evaluation.published import published
 from storage.errors import InputError
@@ -43,10 +44,11 @@ def build(spec: EvaluateSpec) -> Facts:
     """Write the three files; return the errors of the test split. Raises InputError if a prediction is not finite."""
     table = pq.read_table(spec.predictions).sort_by(MATERIAL_ID)
     _refuse_divergence(table)
-    found = measure(table, spec)
+    groups, distance = by_distance(table, spec.task)
+    found = measure(table, spec) | {"distance": distance}
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / "metrics.json").write_text(text, encoding="utf-8")
-    write_table(errors_by_group(table, spec.task), spec.output / "errors.parquet")
+    write_table(errors_by_group(table, spec.task, groups), spec.output / "errors.parquet")
     write_table(worst(table), spec.output / "worst.parquet")
     test = found["test"]
     log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
@@ -110,16 +112,27 @@ def gate_summary(path: Path) -> list[dict[str, float]]:
     return summary
 
 
-def errors_by_group(table: pa.Table, task: str) -> pa.Table:
-    """Mean absolute error of the test rows by number of elements, crystal system and element (schemas.ERRORS).
+def test_errors(test: pa.Table, task: str) -> NDArray[np.float64]:
+    """Absolute errors of the rows (n,); in a classification at probability ½, 1 for a row in the wrong class."""
+    answer = _column(test, "predicted")
+    if task == "classification":
+        answer = (answer >= 0.5).astype(float)
+    return np.abs(answer - _column(test, "target"))
+
+
+def by_distance(table: pa.Table, task: str) -> tuple[list[tuple[str, NDArray[np.float64]]], dict[str, Any] | None]:
+    """`errors_by_distance` of the test rows from the training rows."""
+    test, train = (table.filter(pa.array(table["split"].to_numpy() == name)) for name in ("test", "train"))
+    return errors_by_distance(test["formula"].to_pylist(), train["formula"].to_pylist(), test_errors(test, task))
+
+
+def errors_by_group(table: pa.Table, task: str, distances: list[tuple[str, NDArray[np.float64]]]) -> pa.Table:
+    """Mean absolute error of the test rows by elements, their number, crystal system, and distance (schemas.ERRORS).
 
     In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.
     """
     test = _test_rows(table)
-    answer = _column(test, "predicted")
-    if task == "classification":
-        answer = (answer >= 0.5).astype(float)
-    error = np.abs(answer - _column(test, "target"))
+    error = test_errors(test, task)
     atoms = [np.unique(z) for z in test["atomic_numbers"].to_numpy()]
     n_elements = np.array([len(z) for z in atoms], dtype=int)
     row_of = np.repeat(np.arange(len(atoms)), n_elements)
@@ -128,6 +141,7 @@ def errors_by_group(table: pa.Table, task: str) -> pa.Table:
     system = np.array([crystal_system(n) if n else "" for n in test["spacegroup_number"].to_pylist()], dtype=object)
     rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
     rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
+    rows += [("distance", name, part) for name, part in distances]
     groups = [
         {"kind": kind, "key": key, "count": len(part), "mae": float(part.mean())}
         for kind, key, part in rows

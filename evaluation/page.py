@@ -105,6 +105,8 @@ def gather(spec: ReportSpec) -> dict[str, Any]:
         "splits": [(name, metrics[name]) for name in SPLITS if metrics[name]["count"]],
         "elements": figures.group_rows(errors, "elements", by),
         "systems": figures.group_rows(errors, "crystal_system", by),
+        "distances": figures.group_rows(errors, "distance", by),
+        "distance": distance_note(metrics["distance"]),
         "periodic": figures.element_cells(errors, by),
         "gates": figures.gate_figure(_optional(spec.gates), metrics["gates"]),
         "learning": figures.learning_figure(_rows(spec.history), about.kept_epoch, scale, errors=not yes_or_no),
@@ -199,6 +201,18 @@ def _as_published(row: dict[str, Any], scale: formatting.Scale) -> str:
     """Text of a published error with the digits that were published: 22, not 22.0."""
     low, high = (f"{row[end] * scale.factor:.6g}" for end in ("mae", "mae_high"))
     return low if low == high else f"{low}–{high}"
+
+
+def distance_note(distance: dict[str, Any] | None) -> str:
+    """How far the test structures lie from the training structures, in a sentence; empty without either."""
+    if distance is None:
+        return ""
+    mean, median = (formatting.share(distance[name]) for name in ("mean", "median"))
+    count = formatting.format_count(distance["of"], "test structure")
+    return (
+        "Distance: the share of atoms that would have to be others to make the composition that of the nearest "
+        f"training structure; mean {mean}, median {median} of {count}."
+    )
 
 
 def _positive(about: About) -> str:

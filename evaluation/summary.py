@@ -17,7 +17,11 @@ def summary(view: dict[str, Any]) -> str:
         parts += ["## Beside published figures", _published(view)]
     if view["comparison"]:
         parts += ["## Beside the champion", *_comparison(view["comparison"])]
-    for heading, rows in (("number of elements", view["elements"]), ("crystal system", view["systems"])):
+    for heading, rows in (
+        ("number of elements", view["elements"]),
+        ("crystal system", view["systems"]),
+        ("distance from the training structures", view["distances"]),
+    ):
         if rows:
             body = [[row["key"], str(row["count"]), row["text"]] for row in rows]
             parts += [f"## Test error by {heading}", table([heading, "structures", _measure(view)], body)]

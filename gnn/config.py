@@ -1,7 +1,7 @@
 """What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +12,9 @@ MODELS = {  # by path: the form and --help need the names, and must not load tor
     "cgcnn": "gnn.models.cgcnn:CGCNN",
     "cogn": "gnn.models.cogn:CoGN",
 }
+
+
+Group = Literal["material", "formula", "chemical_system", "space_group", "prototype", "time"]
 
 
 class SplitConfig(BaseModel):
@@ -26,14 +29,33 @@ class SplitConfig(BaseModel):
         None, description="Which published split column to use; null takes `split`, else the source's only fold column."
     )
     fold: int = Field(0, ge=0, description="Where the source publishes folds: the fold whose rows are the test rows.")
-    group: Literal["material", "formula", "chemical_system"] = Field(
-        "material", description="Rows of one group never lie on both sides of a split."
+    group: Group = Field(
+        "material",
+        description="Rows of one group never lie on both sides of a split. prototype: one anonymous formula and space "
+        "group. time: the rows that were changed last in their database are the test rows.",
+    )
+    leave_out: tuple[str, ...] = Field(
+        (),
+        exclude_if=lambda groups: not groups,
+        description="The groups whose rows are the test rows, as in [167] or [Al-O]; of a chosen kind of group.",
     )
     validation: float = Field(
         0.05, gt=0, lt=0.5, description="Share of the rows that is watched in training and may choose the epoch."
     )
     test: float = Field(0.1, gt=0, lt=0.5, description="Share of the rows that is reported.")
     seed: int = Field(0, description="Another seed, another split.")
+
+    @field_validator("leave_out", mode="before")
+    @classmethod
+    def _as_text(cls, groups: Any) -> Any:
+        """A space group is written as a number."""
+        return [str(g) if isinstance(g, int) else g for g in groups] if isinstance(groups, list | tuple) else groups
+
+    @model_validator(mode="after")
+    def _leaves_out_groups(self) -> Self:
+        if self.leave_out and self.group in {"material", "time"}:
+            raise ValueError("leave_out needs a group: formula, chemical_system, space_group or prototype")
+        return self
 
 
 class ModelConfig(BaseModel):

@@ -1,6 +1,5 @@
 """Divides the structures into train, validation and test rows, by a published column or by a hash of their group."""
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,9 +7,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gnn.config import SplitConfig
+from gnn.groups import groups_of, times_of
 from storage.errors import InputError
 from storage.partition import stable_fraction
-from storage.schemas import MATERIAL_ID, split_columns
+from storage.schemas import split_columns
 
 UNUSED = "unused"
 NAMES = ("train", "validation", "test", UNUSED)
@@ -26,27 +26,72 @@ def assign(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, str]
     stays where it is as the data grows. Raises InputError if a split is left without rows, or a column or fold that
     `config` names is not there.
     """
+    if config.leave_out:  # asked for by name, so it goes before a published split
+        return _leave_out(tables, config)
+    if config.group == "time":
+        return _newest(tables, config)
     column = _published_column(next(iter(tables)).column_names, config)
+    said: set[str] = set()
     if column is None:
-        said: set[str] = set()
         split_by = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
     else:
         said = {value for table in tables for value in table[column].unique().to_pylist() if value is not None}
         split_by = _phrase(said, column, config)
     codes = np.concatenate([_codes(table, column, said, config) for table in tables])
+    hint = "choose another split.seed or larger shares"
+    if column is not None:
+        hint = f"{column} says {_examples(said)}; split.published=false draws a split by hash"
+    return _checked(codes, split_by, hint), split_by
+
+
+def _checked(codes: Codes, split_by: str, hint: str) -> Codes:
+    """The codes. Raises InputError if a split has no rows."""
     for code, name in enumerate(NAMES[:3]):
         if not (codes == code).any():
-            hint = "choose another split.seed or larger shares"
             if len(codes) < FEWEST:
                 hint = f"these are too few structures to learn from; {FEWEST} or more are needed"
-            if column is not None:
-                hint = f"{column} says {_examples(said)}; split.published=false draws a split by hash"
             raise InputError(f"split: no {name} rows among {len(codes):,} ({split_by}); {hint}")
-    return codes, split_by
+    return codes
+
+
+def _leave_out(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, str]:
+    """The rows of the groups that are left out are the test rows; of the rest some are drawn for validation."""
+    kind, wanted = config.group.replace("_", " "), set(config.leave_out)
+    names: list[str] = []
+    seen: set[str] = set()
+    for table in tables:
+        groups = groups_of(table, config.group)
+        seen.update(groups)
+        names += ["test" if each in wanted else "" for each in groups]
+    if wanted - seen:
+        some = _examples({each for each in seen if not each.startswith("no ")})
+        raise InputError(f"split.leave_out {sorted(wanted - seen)[0]}: no row has this {kind}; there are {some}")
+    split_by = f"{kind} {', '.join(config.leave_out)} left out, validation cut from the rest by hash of material"
+    codes = _with_validation(names, tables, config)
+    return _checked(codes, split_by, "leave something to train on"), split_by
+
+
+def _newest(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, str]:
+    """The rows that were changed last are the test rows; those of the day of the oldest of them, too."""
+    days = [time[:10] for table in tables for time in times_of(table)]
+    first = sorted(days)[max(0, len(days) - max(1, round(config.test * len(days))))]
+    split_by = f"time: last changed on {first} or later, validation cut from the rest by hash of material"
+    codes = _with_validation(["test" if day >= first else "" for day in days], tables, config)
+    return _checked(codes, split_by, "the rows may be of one day"), split_by
+
+
+def _with_validation(names: list[str], tables: Iterable[pa.Table], config: SplitConfig) -> Codes:
+    """Codes of the `names` (M,); rows without a name are drawn for validation, or are training rows."""
+    materials = (material for table in tables for material in groups_of(table, "material"))
+    drawn = (
+        name or ("validation" if _fraction(material, config) < config.validation else "train")
+        for name, material in zip(names, materials, strict=True)
+    )
+    return np.array([NAMES.index(name) for name in drawn], dtype=np.uint8)
 
 
 def _codes(table: pa.Table, column: str | None, said: set[str], config: SplitConfig) -> Codes:
-    groups = _groups(table, config)
+    groups = groups_of(table, config.group)
     if column is None:
         names = [_drawn(group, config) for group in groups]
     else:
@@ -122,12 +167,3 @@ def _drawn(group: str, config: SplitConfig) -> str:
 
 def _fraction(group: str, config: SplitConfig) -> float:
     return stable_fraction(group, config.seed)
-
-
-def _groups(table: pa.Table, config: SplitConfig) -> list[str]:
-    if config.group == "material":
-        return [str(value) for value in table[MATERIAL_ID].to_pylist()]
-    formulas = [str(value) for value in table["formula"].to_pylist()]
-    if config.group == "formula":
-        return formulas
-    return ["-".join(sorted(set(re.findall(r"[A-Z][a-z]?", formula)))) for formula in formulas]

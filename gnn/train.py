@@ -157,7 +157,8 @@ def _how(data: Data, *, streaming: bool) -> str:
 
 
 def _split_columns(shard: Path) -> list[str]:
-    return [schemas.MATERIAL_ID, "formula", *schemas.split_columns(pq.read_schema(shard).names)]
+    splitting = schemas.splitting_columns(pq.read_schema(shard).names)
+    return [schemas.MATERIAL_ID, "formula", schemas.SPACEGROUP.name, *splitting]
 
 
 def select_device(wanted: str) -> torch.device:

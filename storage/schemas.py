@@ -86,6 +86,11 @@ def split_columns(names: list[str]) -> list[str]:
     return [n for n in names if n == "split" or n.startswith("split_") or n == "fold" or n.endswith("_fold")]
 
 
+def splitting_columns(names: list[str]) -> list[str]:
+    """The columns that decide on splits: the published ones, and the time of a row's last change."""
+    return [*split_columns(names), *([LAST_UPDATED] if LAST_UPDATED in names else [])]
+
+
 def structures(targets: list[str], splits: list[str]) -> pa.Schema:
     """One row a structure. A row that the source could not read has a `fault_rule` and no crystal.
 
@@ -110,7 +115,9 @@ def is_partial(field: pa.Field) -> bool:
 
 def accepted(source: pa.Schema, target: str) -> pa.Schema:
     """A structures table after validation: every row has a crystal and the target."""
-    return pa.schema([*IDENTITY, *CRYSTAL, target_field(target), SPACEGROUP, *_published(split_columns(source.names))])
+    return pa.schema(
+        [*IDENTITY, *CRYSTAL, target_field(target), SPACEGROUP, *_published(splitting_columns(source.names))]
+    )
 
 
 def _published(splits: list[str]) -> list[pa.Field]:
@@ -190,7 +197,7 @@ GATES = pa.schema(
 
 ERRORS = pa.schema(
     [
-        _field("kind", pa.string()),  # elements (how many), crystal_system, element
+        _field("kind", pa.string()),  # elements (how many), crystal_system, element, distance
         _field("key", pa.string()),
         _field("count", pa.int64()),  # test rows in the group
         _field("mae", pa.float64(), "of the target"),  # classification: share of rows put in the wrong class

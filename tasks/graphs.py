@@ -15,7 +15,7 @@ from tasks.earlier import EarlierShards, earlier_files, earlier_shards, shards_o
 from tasks.observer import observer
 from tasks.programs import Program
 
-VERSION = 4  # of a shard
+VERSION = 5  # of a shard
 
 
 @step(version=VERSION)

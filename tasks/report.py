@@ -43,7 +43,7 @@ def report_key(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name not in COSTS}
 
 
-@step(version=4, extra_key=report_key, on_complete=publish)
+@step(version=5, extra_key=report_key, on_complete=publish)
 def report(  # noqa: PLR0913  a page tells of all steps before it
     downloaded: Artefact,
     structures: Artefact,

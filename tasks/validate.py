@@ -6,7 +6,7 @@ from tasks.caching import BuildPlan, RunContext, step
 from tasks.programs import Program
 
 
-@step(version=1)
+@step(version=2)
 def validate(downloaded: Artefact, target: str, checks: ChecksConfig, context: RunContext) -> BuildPlan:
     """Accepted structures in shards, and the rejected rows with rule and message."""
     structures = context.file(downloaded, "structures.parquet")

@@ -57,9 +57,13 @@ def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
         if field.name not in columns:
             values = [row.values.get(field.name) for row in rows]
-            columns[field.name] = values if pa.types.is_string(field.type) else [_value(value) for value in values]
+            columns[field.name] = [(_text if pa.types.is_string(field.type) else _value)(value) for value in values]
     arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _crystal_columns(crystals: list[Crystal | None]) -> dict[str, pa.Array]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of, shortened
 from storage.artefact import digest_of_file
 from storage.errors import InputError
-from storage.schemas import MATERIAL_ID, RESERVED, split_columns
+from storage.schemas import MATERIAL_ID, RESERVED, splitting_columns
 
 if TYPE_CHECKING:
     from crystals.sources.batches import Row
@@ -27,7 +27,7 @@ STRUCTURAL |= {"spacegroup_number"}
 
 def _can_be_target(name: str) -> bool:
     unnamed = not name.strip() or name.startswith(("Unnamed:", "__index_level_"))  # a data frame's index
-    return not unnamed and name not in STRUCTURAL | RESERVED and not split_columns([name])
+    return not unnamed and name not in STRUCTURAL | RESERVED and not splitting_columns([name])
 
 
 class Table:
@@ -54,7 +54,7 @@ class Table:
 
     def splits(self) -> list[str]:
         """The columns with splits that the table publishes."""
-        return split_columns(self._columns[0])
+        return splitting_columns(self._columns[0])
 
     def contents(self) -> str:
         """sha256 of the file."""

@@ -60,6 +60,8 @@ def test_errors_by_group_by_hand(tmp_path):
         ("element", "Na"): (2, 0.375),
         ("element", "Cl"): (1, 0.5),
         ("element", "Cu"): (1, 1.0),
+        ("distance", "0, the same composition"): (1, 0.25),
+        ("distance", "0.5 to 1"): (2, 0.75),
     }
 
 

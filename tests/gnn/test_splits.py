@@ -92,3 +92,69 @@ def test_a_fold_that_is_not_there_is_refused():
 def test_a_published_split_in_other_words_is_told_with_what_it_says():
     with pytest.raises(InputError, match=r"no train rows .*; split says fit, hold; split\.published=false draws"):
         assign(table(MANY, split=["fit", "hold"] * 200), SplitConfig())
+
+
+def crystals(count: int) -> pa.Table:
+    """Rows with space groups and days."""
+    numbers = [(167, 194, 225, None)[n % 4] for n in range(count)]
+    days = [f"2024-{1 + n % 12:02}-01T00:00:00" for n in range(count)]
+    return table(
+        [f"m-{n}" for n in range(count)],
+        formula=[("NaCl", "Al2O3", "SrTiO3")[n % 3] for n in range(count)],
+        spacegroup_number=pa.array(numbers, pa.int16()),
+        last_updated=days,
+    )
+
+
+def test_a_space_group_that_is_left_out_is_the_test_split():
+    rows = crystals(300)
+    splits, split_by = assign(rows, SplitConfig(group="space_group", leave_out=("167",)))
+    assert {n for n, s in zip(rows["spacegroup_number"].to_pylist(), splits, strict=True) if s == "test"} == {167}
+    assert splits.count("test") == 75
+    assert split_by == "space group 167 left out, validation cut from the rest by hash of material"
+
+
+def test_a_prototype_is_an_anonymous_formula_and_a_space_group():
+    rows = crystals(300)
+    splits, _ = assign(rows, SplitConfig(group="prototype", leave_out=("ABC3 225",)))
+    left = [
+        (formula, number)
+        for formula, number, split in zip(
+            rows["formula"].to_pylist(), rows["spacegroup_number"].to_pylist(), splits, strict=True
+        )
+        if split == "test"
+    ]
+    assert set(left) == {("SrTiO3", 225)}
+
+
+def test_the_newest_rows_are_the_test_split_and_a_day_is_not_divided():
+    rows = crystals(240)
+    splits, split_by = assign(rows, SplitConfig(group="time", test=0.1))
+    days = {day[:10] for day, split in zip(rows["last_updated"].to_pylist(), splits, strict=True) if split == "test"}
+    assert days == {"2024-11-01", "2024-12-01"}
+    assert "last changed on 2024-11-01 or later" in split_by
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"group": "space_group", "leave_out": ("9",)}, "no row has this space group; there are 167, 194, 225"),
+        ({"group": "chemical_system", "leave_out": ("O-Al",)}, "there are Al-O, Cl-Na, O-Sr-Ti"),
+    ],
+)
+def test_a_group_that_nobody_has_is_one_line(config, message):
+    with pytest.raises(InputError, match=message):
+        assign(crystals(60), SplitConfig(**config))
+
+
+def test_a_source_without_times_cannot_be_split_by_them():
+    with pytest.raises(InputError, match="the source has no column last_updated"):
+        assign(table(MANY), SplitConfig(group="time"))
+
+
+@given(st.permutations(["Na", "Cl", "O"]), st.integers(1, 4))
+def test_an_anonymous_formula_depends_on_neither_elements_nor_multiples(elements, times):
+    from gnn.groups import anonymous
+
+    formula = "".join(f"{element}{times * count}" for element, count in zip(elements, (1, 1, 3), strict=True))
+    assert anonymous(formula) == "ABC3"

@@ -15,9 +15,10 @@ from flows.config import RetrainConfig
 from flows.interrupt import remember_run
 from flows.show import result
 from flows.temporary_server import STARTED_BY
+from gnn.model_card import check_start
 from storage.artefact import Artefact
 from storage.errors import InputError, WorldError
-from storage.registry import CARD, Card, Run
+from storage.registry import CARD, Card, Run, model_folder
 from storage.schemas import safe_name
 from storage.store import Store
 from storage.studies import STUDY, StudyCard
@@ -76,10 +77,15 @@ def run_here(config: RetrainConfig, prefect_ready: Callable[[], object] = lambda
 def run_flow(entry: str, config: RetrainConfig, prefect_ready: Callable[[], object] = lambda: None) -> Artefact:
     """Run a flow (`module:name`) against the server of PREFECT_API_URL, or a temporary one; returns its artefact.
 
-    A source that does not exist raises InputError before Prefect is imported; `prefect_ready` is called before the run.
+    A source or a model to start from that does not exist raises InputError before Prefect is imported; `prefect_ready`
+    is called before the run.
     """
     check_source(config.source, config.target, config.materials_project)
-    Store.at(config.store).check()
+    store = Store.at(config.store)
+    store.check()
+    if config.start_from is not None:
+        folder = model_folder(config.start_from, store, "start_from")
+        check_start(folder, config.model, keep_readout=config.train.readout == "kept")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

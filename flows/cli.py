@@ -17,7 +17,7 @@ from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
 from storage.text import one_line, printable
 
-OPTIONS = ("source", "target", "store")  # keys of retrain that have an option of their own
+OPTIONS = ("source", "target", "store", "start_from")  # keys of retrain that have an option of their own
 
 EXAMPLES = """examples:
   cgcnn retrain                                             the embedded alloys, about two minutes
@@ -112,7 +112,7 @@ def add_configuration(command: argparse.ArgumentParser) -> None:
     for name in OPTIONS:
         field = RetrainConfig.model_fields[name]
         default = f" (default: {field.default})" if field.default else ""
-        command.add_argument(f"--{name}", help=f"{field.description}{default}")
+        command.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description}{default}")
     command.add_argument(
         "--config",
         action="append",

@@ -48,6 +48,11 @@ class RetrainConfig(BaseModel):
     )
     store: StorePlace = "store"
     device: Device = "auto"
+    start_from: str | None = Field(
+        None,
+        description="Fine-tuning: the trained model whose weights the training starts from: a model's folder, a "
+        "champion, a run, or latest; null starts from random ones.",
+    )
     train: Train = TrainConfig()
     model: Model = ModelConfig()
     graphs: GraphConfig = Field(GraphConfig(), description="Which neighbours an atom is joined to.")
@@ -80,6 +85,9 @@ class TrainingConfig(BaseModel):
     graphs: str = Field(pattern="^[0-9a-f]{64}$", description="The key of the graphs, a folder of `store/graphs/`.")
     store: StorePlace = "store"
     device: Device = "auto"
+    start: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="The key of the weights to start from, of `store/initial-weights/`."
+    )
     train: Train = TrainConfig()
     model: Model = ModelConfig()
     split: Split = SplitConfig()

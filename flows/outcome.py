@@ -16,6 +16,7 @@ from tasks.caching import RunContext
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
+from tasks.initial import found_model, initial_weights
 from tasks.resolve_source import resolve_source
 from tasks.train import train_model
 from tasks.validate import validate
@@ -95,5 +96,6 @@ def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext)
 
 
 def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, context: RunContext) -> Outcome:
-    trained = train_model(graphs, config.model, config.train.without_placement, config.split, context)
+    start = None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
+    trained = train_model(graphs, config.model, config.train.without_placement, config.split, context, start)
     return Outcome(graphs, trained, evaluate(trained, materials.downloaded, context))

@@ -147,6 +147,18 @@ class TrainConfig(BaseModel):
         description="The epoch whose weights are kept: last, best on validation rows, or auto: last where the schedule "
         "ends near zero and nothing stops early, else best.",
     )
+    readout: Literal["fresh", "kept"] = Field(
+        "fresh",
+        exclude_if=lambda readout: readout == "fresh",
+        description="With start_from: is the readout random at the start, or kept (for the same target)?",
+    )
+    body_rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        exclude_if=lambda rate: rate == 1.0,
+        description="With start_from: the body's learning rate as a share of the readout's; 0 freezes the body.",
+    )
     task: Literal["regression", "classification"] = Field(
         "regression", description="Classification: is the target above `threshold` (metals: band gap above 0)?"
     )

@@ -40,7 +40,7 @@ class CapturedGradients:
     """
 
     def __init__(self, model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._weights = list(model.parameters())
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._model, self._loss_of = model, loss_of
         self._seen: set[tuple[int, ...]] = set()
         self._captured: dict[tuple[int, ...], _Captured] = {}

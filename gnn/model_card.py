@@ -103,6 +103,23 @@ def read_card(folder: Path) -> ModelCard:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+READOUT = ("n_h", "h_fea_len")  # sizes of what makes a number of a crystal's features
+
+
+def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> ModelCard:
+    """The card of the trained model in `folder`. Raises InputError where its weights are not for such a `model`.
+
+    Without `keep_readout` the readouts may differ.
+    """
+    card = read_card(folder)
+    free = () if keep_readout else READOUT
+    differ = {n: v for n, v in card.model.model_dump().items() if n not in free and v != getattr(model, n)}
+    if differ:
+        said = " ".join(f"--set model.{name}={value}" for name, value in differ.items())
+        raise InputError(f"start_from: the model in {folder} has other settings; say {said}")
+    return card
+
+
 def check_trust(config: ModelConfig, *, trust_code: bool) -> None:
     """Raise InputError if the model is built by code outside this package and the user has not said to trust it."""
     if config.name not in MODELS and not trust_code:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from gnn.config import TrainConfig
+from gnn.initial import is_readout
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "l1": functional.l1_loss,
@@ -31,12 +32,24 @@ def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
 def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimizer over the weights of `model`; `fused` is one kernel for all tensors instead of one each."""
     _leave_out_the_compiler()
-    parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
+    rate, decay = config.learning_rate, config.weight_decay
+    parameters: Any = model.parameters() if config.body_rate == 1 else _groups(model, config)
     if config.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
     if config.optimizer == "adam":
         return Adam(parameters, lr=rate, weight_decay=decay, fused=True)
     return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+def _groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """The readout at the full rate, and the body at its share of it; a body with a rate of 0 is frozen."""
+    named = dict(model.named_parameters())
+    readout = [weight for name, weight in named.items() if is_readout(name)]
+    body = [weight for name, weight in named.items() if not is_readout(name)]
+    for weight in body:
+        weight.requires_grad_(config.body_rate > 0)
+    slower = {"params": body, "lr": config.learning_rate * config.body_rate}
+    return [{"params": readout, "lr": config.learning_rate}, *([slower] if config.body_rate else [])]
 
 
 def _leave_out_the_compiler() -> None:
@@ -64,7 +77,8 @@ class Schedule:
         if config.schedule == "onecycle":
             total = max(steps, 3) + 1
             rise = max(config.warm_up, 2 / total) if config.warm_up else 0.0  # it divides by the steps of the rise − 1
-            self._by_step = OneCycleLR(optimizer, config.learning_rate, total_steps=total, pct_start=rise)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            self._by_step = OneCycleLR(optimizer, rates, total_steps=total, pct_start=rise)
         elif config.schedule == "cosine":
             self._by_step = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
         elif config.schedule == "plateau":

@@ -23,6 +23,7 @@ from gnn.config import ModelConfig, Placement, SplitConfig, TrainConfig
 from gnn.cost import peak_memory
 from gnn.gates import gate_table
 from gnn.graph_files import RowGroups, decode, open_graphs, streams
+from gnn.initial import start_from
 from gnn.loop import Data, EpochMetrics, TrainingState, fit, predict
 from gnn.model_card import ModelCard
 from gnn.models.registry import build_model
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 class TrainSpec(Spec):
     """The training's inputs: graph shards, the configuration they were built with, the target and its unit, the model,
-    the training and the split, the device (auto, cpu, cuda), and how it runs.
+    the training and the split, the device (auto, cpu, cuda), how it runs, and the folder of the model it starts from.
     """
 
     graphs: list[Path]
@@ -50,6 +51,7 @@ class TrainSpec(Spec):
     split: SplitConfig
     device: str = "auto"
     placement: Placement = Placement()
+    start: Path | None = None
 
 
 def build(spec: TrainSpec) -> Facts:
@@ -96,6 +98,8 @@ def train(spec: TrainSpec) -> Facts:
         # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its
         # reader.
         model = build_model(spec.model, trust_code=True).to(device)
+        if spec.start is not None:
+            start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         waited: list[float] = []

@@ -115,33 +115,34 @@ def champion_model(wanted: str, store: Store) -> str | None:
     return None
 
 
-def model_folder(wanted: str, store: Store) -> Path:
+def model_folder(wanted: str, store: Store, option: str = "--model") -> Path:
     """The folder of the model `wanted`: a path, a champion's name, a run, or `champion` if the store has only one.
 
-    Every byte of a model of the store is verified. Raises InputError if there is no such model, or it is damaged.
+    Every byte of a model of the store is verified. Raises InputError, which names the `option`, if there is no such
+    model, or it is damaged.
     """
     if (Path(wanted) / "model.json").exists():
         return Path(wanted)
-    model = _model_named(wanted, store)
+    model = _model_named(wanted, store, option)
     step, key = split_path(model)
     faults: list[str] = []
     if store.find(step, key, faults.append) is None:
         why = f"is damaged: {faults[0].partition(': ')[2].partition(';')[0]}" if faults else "is lost"
-        raise InputError(f"--model {wanted}: {store.location(model)} {why}")
+        raise InputError(f"{option} {wanted}: {store.location(model)} {why}")
     return store.folder(step, key)
 
 
-def _model_named(wanted: str, store: Store) -> str:
+def _model_named(wanted: str, store: Store, option: str) -> str:
     try:
         model = champion_model(wanted, store)
     except InputError as error:
-        raise InputError(f"--model: {error}") from None
+        raise InputError(f"{option}: {error}") from None
     if model:
         return model
     try:
         return card_of(wanted, store).model
     except InputError as error:
-        raise InputError(f"--model {error}, and no folder with a model.json") from None
+        raise InputError(f"{option} {error}, and no folder with a model.json") from None
 
 
 if __name__ == "__main__":

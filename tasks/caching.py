@@ -128,8 +128,9 @@ def step(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             context = next(v for v in bound.arguments.values() if isinstance(v, RunContext))
+            given = {n: v for n, v in bound.arguments.items() if not _is_left_out(signature.parameters[n], v)}
             extra = {} if extra_key is None else {"extra_key": extra_key(bound.arguments)}
-            recipe = recipe_of(name, version, {**bound.arguments, **extra})
+            recipe = recipe_of(name, version, {**given, **extra})
             with _observed(name):
                 if dispatch is not None and context.dispatch:
                     artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
@@ -157,6 +158,11 @@ def step(
         )(run_step)
 
     return decorate
+
+
+def _is_left_out(parameter: inspect.Parameter, value: Any) -> bool:
+    """An option that nobody took is in no key, so that a new one changes none."""
+    return value is None and parameter.default is None
 
 
 @contextmanager

@@ -93,7 +93,14 @@ def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]
     graphs, context = arguments["graphs"], arguments["context"]
     settings = {name: arguments[name].model_dump(mode="json") for name in ("model", "train", "split")}
     settings["train"] |= context.placement.model_dump(mode="json")
-    parameters = {**settings, "graphs": graphs.key, "store": context.artefacts.address, "device": context.device}
+    start = arguments["start"] and arguments["start"].key
+    parameters = {
+        **settings,
+        "graphs": graphs.key,
+        "start": start,
+        "store": context.artefacts.address,
+        "device": context.device,
+    }
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
     # mypy takes the coroutine that it gives where there is an event loop
     run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[_tag(recipe)], flow_run_name=name)

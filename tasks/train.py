@@ -11,9 +11,17 @@ from tasks.programs import Program
 
 @step(version=6, dispatch=dispatch_training)
 def train_model(
-    graphs: Artefact, model: ModelConfig, train: TrainConfig, split: SplitConfig, context: RunContext
+    graphs: Artefact,
+    model: ModelConfig,
+    train: TrainConfig,
+    split: SplitConfig,
+    context: RunContext,
+    start: Artefact | None = None,
 ) -> BuildPlan:
-    """Weights, learning curve, and predictions for every material, from one training."""
+    """Weights, learning curve, and predictions for every material, from one training.
+
+    `start` has the weights that it starts from; None are random ones.
+    """
     target = graphs.parameters["target"]
     spec = {
         "graphs": [context.artefacts.local_folder(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
@@ -25,6 +33,7 @@ def train_model(
         "split": split,
         "device": context.device,
         "placement": context.placement,
+        "start": None if start is None else context.artefacts.local_folder(start.step, start.key),
     }
     program = Program(module="gnn.train", spec=spec, silence=context.placement.stall_timeout)
     return BuildPlan(program=program, checkpoint_minutes=context.placement.checkpoint_minutes)

@@ -1,0 +1,31 @@
+"""Fine-tuning: the trained model whose weights a training starts from, as an artefact of the store."""
+
+from pathlib import Path
+
+from storage.artefact import digest_of_file
+from storage.registry import model_folder
+from tasks.caching import BuildPlan, Hint, RunContext, step
+from tasks.programs import Program
+
+FILES = ("model.json", "model.safetensors")
+
+
+class Folder(Hint):
+    """Where the model lies now; its key is in its bytes."""
+
+    path: Path
+
+
+@step(version=1)
+def initial_weights(digests: list[str], folder: Folder, context: RunContext) -> BuildPlan:  # noqa: ARG001
+    """A copy of a model's files, which a worker without the folder finds, too."""
+    return BuildPlan(program=Program(module="gnn.initial", spec={"folder": folder.path}))
+
+
+def found_model(wanted: str, context: RunContext) -> tuple[list[str], Folder]:
+    """The digests of the files of the model `wanted`, and its folder: a path, a champion's name, a run, or latest.
+
+    Raises InputError if there is no such model.
+    """
+    folder = model_folder(wanted, context.artefacts, "start_from").absolute()
+    return [digest_of_file(folder / name) for name in FILES], Folder(path=folder)

@@ -1,0 +1,66 @@
+"""Fine-tuning: what is taken over from a trained model, what is not, and what learns how fast."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gnn import initial, train
+from gnn.initial import is_readout
+from gnn.model_card import read_card
+from storage.errors import InputError
+
+
+def weights(run: train.TrainSpec) -> dict[str, torch.Tensor]:
+    return load_file(run.output / "model.safetensors")
+
+
+@pytest.fixture
+def trained(spec) -> train.TrainSpec:
+    one = spec("trained", epochs=8)
+    train.build(one)
+    return one
+
+
+def test_a_frozen_body_stays_and_a_fresh_readout_learns(spec, trained):
+    tuned = spec("tuned", epochs=3, seed=5, body_rate=0, ema=0).model_copy(update={"start": trained.output})
+    train.build(tuned)
+    before, after = weights(trained), weights(tuned)
+    learned = [name for name in after if "running" not in name and "num_batches" not in name]
+    assert {is_readout(name) for name in learned} == {True, False}
+    assert all(torch.equal(before[name], after[name]) != is_readout(name) for name in learned)
+
+
+def test_a_model_that_is_kept_whole_begins_where_it_was(spec, trained):
+    tuned = spec("tuned", epochs=1, learning_rate=1e-9, readout="kept", ema=0).model_copy(
+        update={"start": trained.output}
+    )
+    train.build(tuned)
+    before, after = weights(trained), weights(tuned)
+    assert all(torch.allclose(before[n], after[n], atol=1e-6) for n in before if is_readout(n))
+
+
+def test_a_slower_body_moves_less(spec, trained):
+    moved = []
+    for rate in (1.0, 0.01):
+        tuned = spec(f"tuned-{rate}", epochs=2, body_rate=rate, ema=0).model_copy(update={"start": trained.output})
+        train.build(tuned)
+        name = next(name for name in weights(trained) if name.endswith("linear.weight"))
+        moved.append(float((weights(tuned)[name] - weights(trained)[name]).abs().mean()))
+    assert moved[1] < 0.1 * moved[0]
+
+
+def test_a_model_of_another_size_is_one_line(spec, trained):
+    other = spec("tuned", epochs=1).model_copy(update={"start": trained.output})
+    other = other.model_copy(update={"model": other.model.model_copy(update={"atom_fea_len": 16})})
+    with pytest.raises(InputError, match=r"has other settings; say --set model\.atom_fea_len=8"):
+        train.build(other)
+
+
+def test_the_copy_in_the_store_is_the_model(trained, tmp_path):
+    output = tmp_path / "copy"
+    output.mkdir()
+    facts = initial.build(initial.InitialSpec(output=output, scratch=tmp_path, folder=trained.output))
+    assert facts["target"] == trained.target
+    assert read_card(output) == read_card(trained.output)
+    with pytest.raises(InputError, match="is no model"):
+        initial.build(initial.InitialSpec(output=output, scratch=tmp_path, folder=tmp_path))

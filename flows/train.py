@@ -25,4 +25,4 @@ def train(**settings: Any) -> Artefact:
     config = TrainingConfig.model_validate(settings)
     context = RunContext(store=config.store, device=config.device, placement=config.train.placement)
     graphs = stored("graphs", config.graphs, context)
-    return train_model(graphs, config.model, config.train.without_placement, config.split, context)
+    return train_model(graphs, config.model, config.train.trainings[0], config.split, context)

@@ -5,6 +5,8 @@ from typing import Any
 from evaluation.axes import Axis, Chart, Figure, upward
 from evaluation.formatting import Scale, share, significant
 
+HEIGHT = 330
+
 
 def gather(found: dict[str, Any] | None, scale: Scale) -> dict[str, Any] | None:
     """The section by the names that the template uses; `found` is `uncertainty` of metrics.json. None without one."""
@@ -36,9 +38,10 @@ def rows(found: dict[str, Any], scale: Scale) -> list[tuple[str, str]]:
 def _caption(found: dict[str, Any], scale: Scale) -> str:
     set_by = found["calibration"]
     return (
-        f"{found['members']} members. Set on {set_by['rows']:,} validation structures: the uncertainty is "
-        f"{significant(set_by['factor'])} × √(spread² + {scale.with_unit(set_by['floor'])}²), an interval ± "
-        f"{significant(set_by['quantile'])} of it."
+        f"{found['members']} members, whose spread was calibrated on {set_by['rows']:,} validation structures: "
+        f"uncertainty = {significant(set_by['factor'])} × √(spread² + floor²), "
+        f"floor {scale.with_unit(set_by['floor'])}; "
+        f"interval = predicted ± {significant(set_by['quantile'])} × uncertainty."
     )
 
 
@@ -46,7 +49,7 @@ def calibration_figure(found: dict[str, Any]) -> Figure:
     """The observed share of test rows within each central interval of a normal distribution."""
     curve, area = found["calibration_curve"], significant(found["miscalibration_area"])
     axes = Axis(0.0, 1.0, "Expected share in the interval"), Axis(0.0, 1.0, "Observed share")
-    chart = Chart(*axes, f"Calibration curve, miscalibration area {area}.")
+    chart = Chart(*axes, f"Calibration curve, miscalibration area {area}.", height=HEIGHT)
     chart.line([0, 1], [0, 1], "diagonal")
     chart.line(curve["expected"], curve["observed"], "line s0")
     tips = [f"expected {share(e)}, observed {share(o)}" for e, o in zip(*curve.values(), strict=True)]
@@ -65,8 +68,9 @@ def rejection_figure(found: dict[str, Any], scale: Scale) -> Figure:
     rejected = [100 * value for value in found["rejected"]]
     left, best = ([value * scale.factor for value in found[name]] for name in ("mae", "best_mae"))
     x = Axis(0.0, 100.0, "Most uncertain structures left out (%)")
-    chart = Chart(x, upward([*left, *best], f"MAE of the others{unit}"), "MAE without the most uncertain structures.")
-    chart.line([0, rejected[-1]], [left[0], left[0]], "diagonal")
+    y = upward([*left, *best], f"MAE of the others{unit}")
+    chart = Chart(x, y, "MAE without the most uncertain structures.", height=HEIGHT)
+    chart.line([0, rejected[-1]], [left[0], left[0]], "line s5")
     chart.line(rejected, best, "line s1")
     chart.line(rejected, left, "line s0")
     tips = [
@@ -74,7 +78,7 @@ def rejection_figure(found: dict[str, Any], scale: Scale) -> Figure:
         for r, one, other in zip(rejected, left, best, strict=True)
     ]
     chart.zones(rejected, tips)
-    key = [("line s0", "by uncertainty"), ("line s1", "by the error itself"), ("diagonal", "at random")]
+    key = [("line s0", "by uncertainty"), ("line s1", "by the error itself"), ("line s5", "at random")]
     caption = "The steeper it falls, the better the uncertainty tells which predictions to trust."
     numbers = {"left out (%)": rejected, f"MAE of the others{unit}": left, f"at best{unit}": best}
     return Figure("Rejection", [chart], caption, key, numbers)

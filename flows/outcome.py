@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from threading import Semaphore
 
 from prefect import task
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import RetrainConfig
-from gnn.config import TrainConfig
 from storage.artefact import Artefact
-from tasks.caching import Artefacts, RunContext
+from tasks.caching import RunContext
 from tasks.download import download
-from tasks.ensemble import ensemble
+from tasks.ensemble import ensemble, train_members
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
 from tasks.resolve_source import resolve_source
@@ -104,38 +102,7 @@ def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, co
 
 def _trained(config: RetrainConfig, graphs: Artefact, context: RunContext) -> Artefact:
     """A single model, or an ensemble of several."""
-    trainings, model, split = config.train.trainings, config.model, config.split
-    if len(trainings) == 1:
-        return train_model(graphs, model, trainings[0], split, context)
-    members = _members(trainings, config, graphs, context)
-    by_seed = {f"seed-{train.seed}": member for train, member in zip(trainings, members, strict=True)}
-    return ensemble(Artefacts(by_label=by_seed), model, config.train.without_placement, split, context)
-
-
-def _members(
-    trainings: list[TrainConfig], config: RetrainConfig, graphs: Artefact, context: RunContext
-) -> list[Artefact]:
-    """The models of the trainings: side by side on the workers of a pool, here one after the other.
-
-    Here each has all cores, or the GPU. All are waited for before the first failure is raised.
-    """
-    steps = [
-        (
-            train_model.with_options(task_run_name=f"train-model seed {train.seed}"),
-            context.model_copy(update={"label": f"{number} of {len(trainings)}"}),
-            train,
-        )
-        for number, train in enumerate(trainings, start=1)
-    ]
-    if not context.dispatch:
-        return [step(graphs, config.model, train, config.split, labelled) for step, labelled, train in steps]
-    shared = {"graphs": graphs, "model": config.model, "split": config.split}
-    # Threads of their own: this may be a task run, and they would wait for the thread that it has.
-    threads: ThreadPoolTaskRunner[Artefact] = ThreadPoolTaskRunner(max_workers=len(trainings))
-    with threads:
-        futures = [
-            threads.submit(step, {**shared, "train": train, "context": labelled}) for step, labelled, train in steps
-        ]
-        for future in futures:
-            future.wait()
-        return [future.result() for future in futures]
+    model, train, split = config.model, config.train.without_placement, config.split
+    if train.members == 1:
+        return train_model(graphs, model, train.trainings[0], split, context)
+    return ensemble(train_members(graphs, model, train, split, context), model, train, split, context)

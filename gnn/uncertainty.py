@@ -58,11 +58,11 @@ def _floored(spread: Floats, floor: float) -> Floats:
 
 
 def floor_of(spread: Floats, deviation: float) -> float:
-    """The floor by the spreads (T,) of the training rows, their root mean square; `deviation` is that of the targets.
+    """The floor by the spreads (T,) of the training rows: their median. `deviation` is that of the targets.
 
     By chance the members may agree on a new structure; it is not taken for better known than those they learned from.
     """
-    known = float(np.sqrt(np.square(spread).mean())) if len(spread) else 0.0
+    known = float(np.median(spread)) if len(spread) else 0.0
     return max(known, ROUNDING * deviation)
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from cgcnn.inputs import Inputs, OnError, Structure, log
 from cgcnn.wording import arguments_not_options
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crystals.config import GraphConfig
+
+Value = TypeVar("Value")
+
+
+class Interval(NamedTuple, Generic[Value]):
+    """Predicted values, the standard deviations of their errors, the ends of their intervals; in the target's unit."""
+
+    predicted: Value
+    uncertainty: Value
+    low: Value
+    high: Value
 
 
 class Model:
@@ -38,12 +49,15 @@ class Model:
         self.name: str = card.model.name
         self.target: str = card.target
         self.unit: str = card.unit
+        self.members: int = card.members
+        self.coverage: float | None = card.calibration.coverage if card.calibration else None
         self.elements: list[str] = self._predictor.elements
         self.graph_config: GraphConfig = GraphConfig.model_validate(card.graph_config)
 
     def __repr__(self) -> str:
         unit = f" ({self.unit})" if self.unit else ""
-        return f"<{self.name} model of {self.target}{unit}, {len(self.elements)} elements>"
+        kind = "model" if self.members == 1 else f"ensemble of {self.members}"
+        return f"<{self.name} {kind} of {self.target}{unit}, {len(self.elements)} elements>"
 
     @overload
     def predict(self, structures: Structure, errors: OnError = "raise") -> float: ...
@@ -67,6 +81,28 @@ class Model:
         found = self._each(inputs, self._predictor.predict)
         return float(found[0]) if inputs.single else found
 
+    @overload
+    def predict_intervals(self, structures: Structure, errors: OnError = "raise") -> Interval[float]: ...
+
+    @overload
+    def predict_intervals(
+        self, structures: Iterable[Structure], errors: OnError = "raise"
+    ) -> Interval[NDArray[np.float64]]: ...
+
+    def predict_intervals(
+        self, structures: Structure | Iterable[Structure], errors: OnError = "raise"
+    ) -> Interval[float] | Interval[NDArray[np.float64]]:
+        """What an ensemble predicts, with its uncertainty: what `cgcnn predict` writes. All in `unit`.
+
+        Floats for one structure, arrays (B,) for an iterable; `structures` and `errors` are as in `predict`. Of
+        structures drawn like those it was calibrated on, a share `coverage` has its value between `low` and `high`.
+        Raises InputError for a single model and for a classification.
+        """
+        inputs = Inputs(structures, errors)
+        self._predictor.check_calibrated()
+        found = self._each(inputs, self._predictor.predict_intervals, (4,), "float64")
+        return Interval(*found[0].tolist()) if inputs.single else Interval(*found.T)
+
     def embed(self, structures: Structure | Iterable[Structure], errors: OnError = "raise") -> NDArray[np.float32]:
         """Crystal features (B, F): the vector that the last layer turns into the prediction; (F,) for one structure.
 
@@ -75,18 +111,19 @@ class Model:
         w · x + b, rescaled to the target; so F is `model.h_fea_len`, or `model.atom_fea_len` without hidden layers.
         `cogn` pools and reads out in the same way (Ruff et al., Digital Discovery 3, 594 (2024)).
 
-        `structures` and `errors` are as in `predict`; a row of NaN where that has one. Raises InputError for a model
-        that is neither cgcnn nor cogn: nothing says which of its numbers are features.
+        `structures` and `errors` are as in `predict`; a row of NaN where that has one. Raises InputError for an
+        ensemble, and for a model that is neither cgcnn nor cogn: nothing says which of its numbers are features.
         """
         inputs = Inputs(structures, errors)
-        found = self._each(inputs, self._predictor.embed, (self._predictor.features,))
+        found = self._each(inputs, self._predictor.embed, (self._predictor.features,), "float32")
         return found[0] if inputs.single else found
 
     def predict_table(self, *paths: str | PathLike[str]) -> pd.DataFrame:
         """What `cgcnn predict` writes of these tables, CIF and POSCAR files, or folders of them: one row a structure.
 
         Columns: `id`, `formula`, `predicted` (NaN where refused), `error` (why), `warning` (how it differs from
-        the training structures). Runs the command's own two programs.
+        the training structures); of an ensemble also `uncertainty`, `low` and `high`. Runs the command's own two
+        programs.
         """
         import pandas as pd
 
@@ -104,7 +141,11 @@ class Model:
             return pd.read_parquet(request.output)
 
     def _each(
-        self, inputs: Inputs, compute: Callable[[pa.Table], NDArray[np.floating]], shape: tuple[int, ...] = ()
+        self,
+        inputs: Inputs,
+        compute: Callable[[pa.Table], NDArray[np.floating]],
+        shape: tuple[int, ...] = (),
+        dtype: str = "float64",
     ) -> NDArray[Any]:
         """`compute` of the graphs of all inputs, in their order (B, *shape); NaN for those that have no graph."""
         import numpy as np
@@ -126,7 +167,7 @@ class Model:
                 f"the model has not seen the elements {', '.join(unseen)}: expect large errors where they occur",
                 stacklevel=3,
             )
-        found = np.full((count, *shape), np.nan, np.float32 if shape else np.float64)
+        found = np.full((count, *shape), np.nan, dtype)
         if parts:
             found[np.concatenate(kept)] = np.concatenate(parts)
         return found

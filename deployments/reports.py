@@ -42,9 +42,9 @@ from storage.errors import InputError, WorldError
 from storage.registry import Card, runs
 from storage.store import Store
 
-REPORT, MODEL = "report", "train-model"  # the served steps of the store
+REPORT, MODELS = "report", ("train-model", "ensemble")  # the served steps of the store
 REPORT_FILES = ("report.html", "summary.md")
-MODEL_FILES = ("model.json", "model.safetensors")
+MODEL_FILE = re.compile(r"model\.json|model(-\d+)?\.safetensors")
 PREDICTIONS = "predictions.parquet"
 KEY = re.compile("[0-9a-f]{64}")
 
@@ -107,16 +107,26 @@ def model_file(store: Store, request: Request) -> Response:
     """A model as a zip archive, one of its files, or the predictions of its training."""
     key, name = request.path_params["key"], request.path_params["name"]
     saved_as = {"Content-Disposition": f'attachment; filename="{name.replace(".", f"-{key[:8]}.", 1)}"'}
+    step = step_of(store, key)
     match name:
         case "model.zip":
-            files = [file_in(store, MODEL, key, file) for file in MODEL_FILES]
+            known = store.read(step, key)
+            names = sorted(file for file in known.files if MODEL_FILE.fullmatch(file)) if known else ["model.json"]
+            files = [file_in(store, step, key, file) for file in names]
             return StreamingResponse(zipped(files, f"model-{key[:8]}"), headers=saved_as, media_type="application/zip")
         case "predictions.csv":
-            rows = csv_lines(file_in(store, MODEL, key, PREDICTIONS))
+            rows = csv_lines(file_in(store, step, key, PREDICTIONS))
             return StreamingResponse(rows, headers=saved_as, media_type="text/csv; charset=utf-8")
-        case _ if name in (*MODEL_FILES, PREDICTIONS):
-            return FileResponse(file_in(store, MODEL, key, name), headers=saved_as)
+        case _ if name == PREDICTIONS or MODEL_FILE.fullmatch(name):
+            return FileResponse(file_in(store, step, key, name), headers=saved_as)
     raise HTTPException(404)
+
+
+def step_of(store: Store, key: str) -> str:
+    """The step that made the model with this key: a training, or an ensemble. 404 for what is no key."""
+    if not KEY.fullmatch(key):
+        raise HTTPException(404)
+    return next((step for step in MODELS if store.read(step, key)), MODELS[0])
 
 
 def file_in(store: Store, step: str, key: str, name: str) -> Path:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluation import metrics
+from evaluation import metrics, uncertainty
 from evaluation.distance import errors_by_distance
 from evaluation.elements import LAST_OF_SYSTEM, SYMBOLS, crystal_system
 from evaluation.published import published
@@ -26,12 +26,17 @@ from storage.schemas import ERRORS, MATERIAL_ID, WORST, write_table
 log = logging.getLogger(__name__)
 
 N_WORST = 20
+HELD = ("observed", "promised")
 
 
 class EvaluateSpec(Spec):
-    """Paths of the tables of one training, and the target, its unit, the task and the source of the data."""
+    """Paths of the tables of one training, and the target, its unit, the task and the source of the data.
+
+    `model` is the model.json of an ensemble.
+    """
 
     predictions: Path
+    model: Path | None = None
     gates: Path | None = None
     history: Path
     target: str
@@ -53,6 +58,10 @@ def build(spec: EvaluateSpec) -> Facts:
     test = found["test"]
     log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
     reported = {name if name.startswith("baseline_") else f"test_{name}": value for name, value in test.items()}
+    if "uncertainty" in found:
+        held = found["uncertainty"]["interval"]
+        log.info("intervals hold %.1f %% of the test rows, promised are %.1f %%", *(100 * held[n] for n in HELD))
+        reported["interval_coverage"] = held["observed"]
     return {"unit": spec.unit, "metric": found["metric"], **reported}
 
 
@@ -96,7 +105,22 @@ def measure(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
             found[name] = metrics.regression(target[rows], predicted[rows], mean)
     found["published"] = [] if yes_or_no else published(spec.source, spec.target, spec.unit)
     found["gates"] = gate_summary(spec.gates) if spec.gates else []
+    if "standard_deviation" in table.column_names:
+        found["uncertainty"] = _uncertainty(table, spec)
     return found
+
+
+def _uncertainty(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
+    """How good the uncertainty is on the test rows, and how it was set; `constant` is what it is compared with."""
+    card = json.loads(spec.model.read_text(encoding="utf-8")) if spec.model else {}
+    columns = ("target", "predicted", "standard_deviation", "low", "high")
+    watched = table.filter(pa.array(table["split"].to_numpy() == "validation"))
+    constant = metrics.rmse(*(_column(watched, name) for name in ("target", "predicted")))
+    target, predicted, deviation, low, high = (_column(_test_rows(table), name) for name in columns)
+    found = uncertainty.measure(target, predicted, deviation, low, high, constant)
+    calibration = card["calibration"]
+    found["interval"]["promised"] = calibration["coverage"]
+    return {"members": card["members"], "calibration": calibration, **found}
 
 
 def gate_summary(path: Path) -> list[dict[str, float]]:

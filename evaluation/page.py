@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluation import figures, formatting
+from evaluation import figures, formatting, uncertainty_section
 from evaluation.html import render
 from evaluation.metrics import SPLITS
 from evaluation.parity import label_points, parity_figure
@@ -45,7 +45,8 @@ class About(BaseModel):
     configuration: dict[str, Any]
     parameters: int
     epochs: int
-    kept_epoch: int
+    kept_epoch: int  # 0 where the members of an ensemble kept different ones
+    members: int = 1
     seconds: float
     structures_per_second: float
     edges_per_second: float
@@ -116,6 +117,8 @@ def gather(spec: ReportSpec) -> dict[str, Any]:
         "conflicts": _first(spec.conflicts) if spec.conflicts else [],
         "settings": settings(about.configuration),
         "comparison": comparison_rows(spec.comparison, scale, about.unit),
+        "uncertainty": uncertainty_section.gather(metrics.get("uncertainty"), scale),
+        "epochs": _epochs(about),
     }
     return view | (_of_classes(predictions, metrics) if yes_or_no else _of_values(predictions, view))
 
@@ -213,6 +216,11 @@ def distance_note(distance: dict[str, Any] | None) -> str:
         "Distance: the share of atoms that would have to be others to make the composition that of the nearest "
         f"training structure; mean {mean}, median {median} of {count}."
     )
+
+
+def _epochs(about: About) -> str:
+    kept = f", weights of {about.kept_epoch}" if about.kept_epoch else ""
+    return f"{about.epochs}{kept}" + (f"; {about.members} members, whose times add up" if about.members > 1 else "")
 
 
 def _positive(about: About) -> str:

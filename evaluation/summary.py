@@ -17,6 +17,8 @@ def summary(view: dict[str, Any]) -> str:
         parts += ["## Beside published figures", _published(view)]
     if view["comparison"]:
         parts += ["## Beside the champion", *_comparison(view["comparison"])]
+    if view["uncertainty"]:
+        parts += ["## Uncertainty", _uncertainty(view["uncertainty"])]
     for heading, rows in (
         ("number of elements", view["elements"]),
         ("crystal system", view["systems"]),
@@ -71,6 +73,11 @@ def _comparison(found: dict[str, Any]) -> list[str]:
     return [verdict, *([table(["", ""], rows)] if rows else [])]
 
 
+def _uncertainty(found: dict[str, Any]) -> str:
+    levels = table(["expected", "observed"], [[row["expected"], row["observed"]] for row in found["levels"]])
+    return f"{levels}\n\n{table(['', ''], [[escaped(label), escaped(value)] for label, value in found['rows']])}"
+
+
 def _strong(text: str, strong: bool) -> str:
     return f"**{escaped(text)}**" if strong else escaped(text)
 
@@ -101,7 +108,7 @@ def _run(view: dict[str, Any]) -> str:
         ["split by", escaped(about.split_by)],
         ["graphs", f"{about.atoms:,} atoms, {about.orbits:,} of them stored, {about.graph_edges:,} edges"],
         ["parameters", f"{about.parameters:,}"],
-        ["epochs", f"{about.epochs}, weights of {about.kept_epoch}"],
+        ["epochs", view["epochs"]],
         ["training", f"{duration(about.seconds)} on {escaped(about.device)}, {processes(about.processes)}"],
         ["throughput", throughput(about.structures_per_second, about.edges_per_second)],
         ["waiting for data", f"{about.data_wait:.1%} of the time, {about.data} graphs"],

@@ -92,6 +92,13 @@ class TrainingConfig(BaseModel):
     model: Model = ModelConfig()
     split: Split = SplitConfig()
 
+    @field_validator("train")
+    @classmethod
+    def _of_one_model(cls, train: TrainConfig) -> TrainConfig:
+        if train.members > 1:
+            raise ValueError("members has to be 1: `retrain` has each member of an ensemble trained by itself")
+        return train
+
 
 Config = TypeVar("Config", bound=RetrainConfig)
 

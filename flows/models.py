@@ -8,7 +8,7 @@ from storage.artefact import format_minute
 from storage.champions import Decision, Lineage, decide, lineage, lineages, now, roll_back
 from storage.errors import InputError
 from storage.names import split_path
-from storage.registry import card_of, runs
+from storage.registry import Card, card_of, runs
 
 SHOWN = 5  # decisions of each
 
@@ -22,7 +22,7 @@ def models(root: str, *, as_json: bool, warn: Callable[[str], object]) -> str:
         return json.dumps(listed, indent=1)
     if not known:
         return f"no models in {root} yet; `cgcnn retrain` makes one"
-    errors = {run.card.model: tested(run.card) for run in runs(store, warn)}
+    errors = {run.card.model: _tested(run.card) for run in runs(store, warn)}
     return "\n\n".join(_describe(each, errors) for each in known)
 
 
@@ -58,6 +58,10 @@ def rollback(name: str, root: str) -> str:
     after = roll_back(store, name).champion
     names = [decision.run if decision else "none" for decision in (after, before)]
     return f"{name}: the champion is {names[0]}; {names[1]} was taken back"
+
+
+def _tested(card: Card) -> str:
+    return ", ".join(filter(None, [tested(card), f"ensemble of {card.members}" if card.members > 1 else ""]))
 
 
 def _describe(each: Lineage, errors: dict[str, str]) -> str:

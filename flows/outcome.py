@@ -14,6 +14,7 @@ from flows.config import RetrainConfig
 from storage.artefact import Artefact
 from tasks.caching import RunContext
 from tasks.download import download
+from tasks.ensemble import ensemble, train_members
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
 from tasks.initial import found_model, initial_weights
@@ -96,6 +97,14 @@ def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext)
 
 
 def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, context: RunContext) -> Outcome:
-    start = None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
-    trained = train_model(graphs, config.model, config.train.without_placement, config.split, context, start)
+    trained = _trained(config, graphs, context)
     return Outcome(graphs, trained, evaluate(trained, materials.downloaded, context))
+
+
+def _trained(config: RetrainConfig, graphs: Artefact, context: RunContext) -> Artefact:
+    """A single model, or an ensemble of several."""
+    model, train, split = config.model, config.train.without_placement, config.split
+    start = None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
+    if train.members == 1:
+        return train_model(graphs, model, train.trainings[0], split, context, start)
+    return ensemble(train_members(graphs, model, train, split, context, start), model, train, split, context)

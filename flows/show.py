@@ -53,7 +53,8 @@ def _links(card: Card, store: Store) -> "Links":
     def address(name: str) -> str:
         return store.location(name) if store.url else (store.root / name).as_uri()
 
-    files = {name: f"{card.model}/{name}" for name in ("model.json", "model.safetensors")}
+    weights = ["model.safetensors"] if card.members == 1 else [f"model-{n}.safetensors" for n in range(card.members)]
+    files = {name: f"{card.model}/{name}" for name in ["model.json", *weights]}
     files["predictions.parquet"] = card.predictions
     return Links(address(card.report), [(text, address(name)) for text, name in files.items()])
 
@@ -72,6 +73,15 @@ def tested(card: Card) -> str:
     return f"test {card.metric.upper().replace('_', '-')} {_number(card.test)} {_unit(card)}".rstrip()
 
 
+def ensemble_of(card: Card) -> str:
+    """What a card says of the members and intervals of an ensemble; empty for a single model."""
+    if card.members == 1:
+        return ""
+    held = card.coverage
+    intervals = f"; intervals hold {held.observed:.1%} of the test values, promised {held.promised:.1%}" if held else ""
+    return f"ensemble of {card.members}{intervals}"
+
+
 def result(run: Run) -> str:
     """A run's test error with its unit, beside the baseline's."""
     card = run.card
@@ -86,6 +96,7 @@ def result(run: Run) -> str:
 def _describe(run: Run, store: Store) -> str:
     card = run.card
     lines = [f"{card.run}  {format_minute(run.finished)} UTC", f"  {result(run)}"]
+    lines += [f"  {words}" for words in [ensemble_of(card)] if words]
     lines += [f"  {name:12} {store.location(getattr(card, name))}" for name in ("report", "model", "predictions")]
     return "\n".join(lines)
 

@@ -26,4 +26,4 @@ def train(**settings: Any) -> Artefact:
     context = RunContext(store=config.store, device=config.device, placement=config.train.placement)
     graphs = stored("graphs", config.graphs, context)
     start = stored("initial-weights", config.start, context) if config.start else None
-    return train_model(graphs, config.model, config.train.without_placement, config.split, context, start)
+    return train_model(graphs, config.model, config.train.trainings[0], config.split, context, start)

@@ -26,26 +26,44 @@ def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> Non
     (folder / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
-def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[nn.Module, ModelCard]:
-    """The model in `folder`, ready to predict, and its card.
+def weights_of(members: int) -> list[str]:
+    """The names of the files of weights in the folder of a model with so many members."""
+    return [WEIGHTS] if members == 1 else [f"model-{number}.safetensors" for number in range(members)]
+
+
+def load_members(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[list[nn.Module], ModelCard]:
+    """The members of the ensemble in `folder`, ready to predict, and its card. A single model is one of one member.
 
     Nothing in the folder is unpickled, and no code that it names is imported unless `trust_code` is true. Raises
     InputError where the folder has no model, a damaged one, or one whose code is not trusted.
     """
     card = read_card(folder)
+    names = weights_of(card.members)
+    return [_loaded(folder, name, card, trust_code=trust_code).to(device).eval() for name in names], card
+
+
+def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[nn.Module, ModelCard]:
+    """As `load_members`, for the folder of a single model. Raises InputError for an ensemble's, too."""
+    models, card = load_members(folder, device, trust_code=trust_code)
+    if len(models) > 1:
+        raise InputError(f"{folder}: is an ensemble of {len(models)} models")
+    return models[0], card
+
+
+def _loaded(folder: Path, weights: str, card: ModelCard, *, trust_code: bool) -> nn.Module:
     model = build_model(card.model, trust_code=trust_code)
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(load_file(folder / weights))
     except FileNotFoundError:
-        raise InputError(f"{folder}: is no model: there is no {WEIGHTS}") from None
+        raise InputError(f"{folder}: is no model: there is no {weights}") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder / WEIGHTS}: cannot be read: {_one_line(error)}") from None
+        raise InputError(f"{folder / weights}: cannot be read: {_one_line(error)}") from None
     except RuntimeError as error:  # names or shapes differ
-        raise InputError(f"{folder}: {WEIGHTS} does not fit {CARD}: {_one_line(error)}") from None
+        raise InputError(f"{folder}: {weights} does not fit {CARD}: {_one_line(error)}") from None
     damaged = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if damaged:
-        raise InputError(f"{folder / WEIGHTS}: {damaged[0]} has numbers that are not finite")
-    return model.to(device).eval(), card
+        raise InputError(f"{folder / weights}: {damaged[0]} has numbers that are not finite")
+    return model
 
 
 def _one_line(error: Exception) -> str:

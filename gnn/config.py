@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 CHECKPOINT_MINUTES = 5.0
 STALL_TIMEOUT = 1800.0  # s
+COVERAGE = 0.9
 
 MODELS = {  # by path: the form and --help need the names, and must not load torch
     "cgcnn": "gnn.models.cgcnn:CGCNN",
@@ -164,6 +165,21 @@ class TrainConfig(BaseModel):
     )
     threshold: float = Field(0.0, description="Classification: the positive class lies above this value of the target.")
     seed: int = Field(0, description="Initial weights and order of batches.")
+    members: int = Field(
+        1,
+        ge=1,
+        le=100,
+        exclude_if=lambda members: members == 1,
+        description="Trainings with the seeds `seed`, `seed` + 1, …; of several, the mean is predicted (an ensemble), "
+        "with an uncertainty.",
+    )
+    coverage: float = Field(
+        COVERAGE,
+        ge=0.5,
+        le=0.99,
+        exclude_if=lambda coverage: coverage == COVERAGE,
+        description="Share of new structures whose value an ensemble's intervals are to hold.",
+    )
     where: Literal["here", "gpu-pool"] = Field(
         "here",
         exclude_if=lambda where: where == "here",
@@ -201,6 +217,13 @@ class TrainConfig(BaseModel):
         """The same without what says where and how it runs: only what the weights depend on."""
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in ("where", *Placement.model_fields)})
+
+    @property
+    def trainings(self) -> list[Self]:
+        """One training a member, without placement: each is the same as a training of one model with that seed."""
+        alone = {"members": 1, "coverage": COVERAGE}
+        seeds = range(self.seed, self.seed + self.members)
+        return [self.without_placement.model_copy(update={**alone, "seed": seed}) for seed in seeds]
 
     @property
     def placement(self) -> Placement:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gnn.batches import Graphs
-from gnn.checkpoint import load_model
+from gnn.checkpoint import load_members
 from gnn.elements import symbol_of
-from gnn.loop import EVALUATED, predict
+from gnn.loop import EVALUATED, predict_members
 from gnn.models.registry import ExternalModel
 from gnn.train import select_device
+from gnn.uncertainty import combine
 from storage.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -41,7 +42,7 @@ class Predictor:
     def __init__(self, folder: Path, device: str, *, trust_code: bool = False) -> None:
         self._wanted = device
         with _computing_on(device) as chosen:
-            self._model, self.card = load_model(folder, chosen, trust_code=trust_code)
+            self._models, self.card = load_members(folder, chosen, trust_code=trust_code)
 
     @property
     def elements(self) -> list[str]:
@@ -54,28 +55,42 @@ class Predictor:
 
     def predict(self, table: pa.Table) -> Floats:
         """(B,) in the target's unit, or probabilities: what `cgcnn predict` writes, from the same batches."""
+        return self._combined(table)["predicted"]
+
+    def check_calibrated(self) -> None:
+        """Raise InputError where the model has no uncertainty."""
+        if self.card.calibration is None:
+            raise InputError("the model has no uncertainty: only an ensemble's regression has one (train.members)")
+
+    def predict_intervals(self, table: pa.Table) -> Floats:
+        """(B, 4) of a calibrated ensemble, in the target's unit: predicted, standard deviation, low, high."""
+        return np.stack(list(self._combined(table).values()), axis=1)
+
+    def _combined(self, table: pa.Table) -> dict[str, Floats]:
         with _computing_on(self._wanted) as device:
             graphs = Graphs.of(table)
-            values = predict(self._model, graphs, torch.arange(len(graphs)), self.card.scaling, device)
-            return np.asarray(values.numpy())
+            rows = torch.arange(len(graphs))
+            return combine(predict_members(self._models, graphs, rows, self.card.scaling, device).numpy(), self.card)
 
     @property
     def features(self) -> int:
-        """F, the length of a crystal's features. Raises InputError for an external model."""
-        if isinstance(self._model, ExternalModel):
+        """F, the length of a crystal's features. Raises InputError for an external model, and for an ensemble."""
+        if len(self._models) > 1:
+            raise InputError(f"an ensemble of {len(self._models)} models has no features of its own; load one of them")
+        if isinstance(self._models[0], ExternalModel):
             raise InputError(f"model.name {self.card.model.name}: only cgcnn and cogn have crystal features to give")
         return int(self._last.in_features)
 
     @property
     def _last(self) -> Any:
-        return self._model.out
+        return self._models[0].out
 
     def embed(self, table: pa.Table) -> NDArray[np.float32]:
         """(B, F): what the last linear layer turns into the prediction."""
         with _computing_on(self._wanted) as device, torch.no_grad(), _inputs_of(self._last) as found:
             graphs = Graphs.of(table)
             for batch in graphs.batches(torch.arange(len(graphs)), EVALUATED, device):
-                self._model(batch)
+                self._models[0](batch)
             return np.asarray(torch.cat(found).cpu().numpy())
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,16 +194,25 @@ def _is_over(state: TrainingState, config: TrainConfig) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
 
-@torch.no_grad()
 def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
     """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities.
 
     Where there are several ranks, all of them call this; each predicts every so many batches, and all get all numbers.
     """
-    model.eval()
-    predicted = torch.zeros(len(rows), dtype=torch.float64)
+    return predict_members([model], graphs, rows, scaling, device)[0]
+
+
+@torch.no_grad()
+def predict_members(
+    models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device
+) -> Tensor:
+    """`predict` for K models that have one scaling: (K, M). Each batch is cut once for all of them."""
+    for model in models:
+        model.eval()
+    predicted = torch.zeros(len(models), len(rows), dtype=torch.float64)
     for number, places in enumerate(torch.arange(len(rows)).split(EVALUATED)):
         if number % distributed.world_size() == distributed.rank():
             batch = graphs.batch(rows[places], device)
-            predicted[places] = scaling.to_target(model(batch).cpu().double())
+            for member, model in enumerate(models):
+                predicted[member, places] = scaling.to_target(model(batch).cpu().double())
     return distributed.total(predicted.to(device)).cpu() if distributed.world_size() > 1 else predicted

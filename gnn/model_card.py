@@ -7,9 +7,9 @@ what does not fit is an InputError of one line.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gnn.config import MODELS, ModelConfig
 from storage.errors import InputError
@@ -50,12 +50,25 @@ class TrainingRanges(BaseModel):
     shortest_distance: Bounds  # Å, between an atom and its nearest neighbour
 
 
+class Calibration(BaseModel):
+    """How the spread of an ensemble's members becomes an uncertainty (gnn.uncertainty). Set on the validation rows."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    floor: float = Field(gt=0)  # in the target's unit: the spread of the members on the training rows
+    factor: float = Field(gt=0)  # from the spread, with its floor, to the standard deviation of the error
+    quantile: float = Field(ge=0)  # half of an interval, in standard deviations
+    coverage: float = Field(gt=0, lt=1)  # share of new structures whose value lies in the interval, at least
+    rows: int = Field(ge=1)  # validation rows
+
+
 class ModelCard(BaseModel):
     """The network's configuration, the graphs it takes, and what its output means.
 
     `mean` and `deviation` are those of the training targets, in `unit`. `elements` are the atomic numbers in the
     training structures. `ranges` is None in a model.json that was written before ranges were kept; `elements` has all
-    elements of its data set then, those of validation and test rows too.
+    elements of its data set then, those of validation and test rows too. `members` above 1 are an ensemble's, each with
+    a file of weights; `calibration` is None for a single model, and for a classification.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
@@ -70,6 +83,14 @@ class ModelCard(BaseModel):
     deviation: float = Field(gt=0)
     elements: list[AtomicNumber] = Field(max_length=118)
     ranges: TrainingRanges | None = None
+    members: int = Field(1, ge=1, le=100, exclude_if=lambda members: members == 1)
+    calibration: Calibration | None = Field(None, exclude_if=lambda calibration: calibration is None)
+
+    @model_validator(mode="after")
+    def _only_ensembles_have_a_spread(self) -> Self:
+        if self.calibration is not None and self.members == 1:
+            raise ValueError("calibration: a single model has no spread")
+        return self
 
     @field_validator("graph_config")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -15,11 +15,12 @@ from torch import nn
 
 from gnn.applicability import unseen_elements, warnings_of
 from gnn.batches import Graphs
-from gnn.checkpoint import load_model
+from gnn.checkpoint import load_members
 from gnn.elements import symbol_of
-from gnn.loop import predict
+from gnn.loop import predict_members
 from gnn.model_card import ModelCard
 from gnn.train import select_device
+from gnn.uncertainty import combine
 from storage import parts, schemas
 from storage.errors import InputError
 from storage.exchange import Tables, taken
@@ -34,6 +35,7 @@ PREDICTIONS = pa.schema(
         pa.field("warning", pa.string()),
     ]
 )
+UNCERTAINTY = {"standard_deviation": "uncertainty", "low": "low", "high": "high"}  # as it is computed → column
 
 
 class PredictSpec(Spec):
@@ -52,25 +54,38 @@ class PredictSpec(Spec):
 
 
 class Predictor(NamedTuple):
-    """A model on a device, its card, and the folder that it came from."""
+    """The members of a model on a device, its card, and the folder that it came from."""
 
     folder: Path
-    model: nn.Module
+    models: list[nn.Module]
     card: ModelCard
     device: torch.device
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the table that it gives: an ensemble's has the columns of its uncertainty, too."""
+        if self.card.calibration is None:
+            return PREDICTIONS
+        place = PREDICTIONS.get_field_index("predicted") + 1
+        fields = list(PREDICTIONS)
+        return pa.schema([*fields[:place], *(pa.field(n, pa.float64()) for n in UNCERTAINTY.values()), *fields[place:]])
+
 
 def build(spec: PredictSpec) -> Facts:
-    """Write predictions.csv or .parquet: id, formula, predicted, error, warning; one row an input, in their order."""
+    """Write predictions.csv or .parquet: id, formula, predicted, error, warning; one row an input, in their order.
+
+    An ensemble's have uncertainty, low and high after `predicted`.
+    """
     device = select_device(spec.device)
-    predictor = Predictor(spec.model, *load_model(spec.model, device, trust_code=spec.trust_code), device)
+    predictor = Predictor(spec.model, *load_members(spec.model, device, trust_code=spec.trust_code), device)
     number = spec.first_part
     for table, facts in _parts(predictor, spec):
         parts.write_part(spec.parts, number, table, facts)
         number += 1
     card = predictor.card
     facts = {"target": card.target, "unit": card.unit, "has_ranges": card.ranges is not None}
-    return _assemble(spec, number) | facts
+    facts |= {"members": card.members, "coverage": card.calibration and card.calibration.coverage}
+    return _assemble(spec, number, predictor.schema) | facts
 
 
 def _parts(predictor: Predictor, spec: PredictSpec) -> Iterator[tuple[pa.Table, Facts]]:
@@ -113,30 +128,35 @@ class Pending:
 def _predicted(predictor: Predictor, batch: Tables, pending: Pending) -> pa.Table:
     """The rows of a batch of inputs and graphs. What they are warned of is counted in `pending`."""
     inputs, table = batch["inputs"], batch["graphs"]
-    predicted: list[float | None] = [None] * len(inputs)
-    warned: list[str | None] = [None] * len(inputs)
+    schema, empty = predictor.schema, [None] * len(inputs)
+    found: dict[str, list[Any]] = {
+        n: list(empty) for n in schema.names if n == "warning" or n not in inputs.column_names
+    }
     if len(table):
         graphs = Graphs.of(table)
-        folder, model, card, device = predictor
-        values = predict(model, graphs, torch.arange(len(graphs)), card.scaling, device).tolist()
-        positions = map(int, table[schemas.MATERIAL_ID].to_pylist())
-        for position, value, warnings in zip(positions, values, warnings_of(graphs, card), strict=True):
+        folder, models, card, device = predictor
+        outputs = predict_members(models, graphs, torch.arange(len(graphs)), card.scaling, device)
+        values = {UNCERTAINTY.get(n, n): v.tolist() for n, v in combine(outputs.numpy(), card).items()}
+        positions = list(map(int, table[schemas.MATERIAL_ID].to_pylist()))
+        for position, value, warnings in zip(positions, values["predicted"], warnings_of(graphs, card), strict=True):
             if not math.isfinite(value):
                 raise InputError(f"{folder}: the model's prediction for {inputs['id'][position]} is {value}")
-            predicted[position] = value
-            warned[position] = "; ".join(warnings.values()) or None
+            found["warning"][position] = "; ".join(warnings.values()) or None
             pending.kinds.update(warnings.keys())
+        for name, column in values.items():
+            for position, value in zip(positions, column, strict=True):
+                found[name][position] = value
         pending.unseen.update(*unseen_elements(graphs, card).values())
-    found = {"predicted": pa.array(predicted, pa.float64()), "warning": pa.array(warned, pa.string())}
-    return pa.table([found[n] if n in found else inputs[n] for n in PREDICTIONS.names], schema=PREDICTIONS)
+    columns = [pa.array(found[f.name], f.type) if f.name in found else inputs[f.name] for f in schema]
+    return pa.table(columns, schema=schema)
 
 
-def _assemble(spec: PredictSpec, number: int) -> Facts:
+def _assemble(spec: PredictSpec, number: int, schema: pa.Schema) -> Facts:
     """Write the parts to one file, with one of them in memory at a time; what they count together."""
     counts: Counter[str] = Counter(rows=0, refused=0, warned=0)
     kinds: Counter[str] = Counter()
     unseen: set[int] = set()
-    with _writer(spec.output / f"predictions{spec.form}") as write:
+    with _writer(spec.output / f"predictions{spec.form}", schema) as write:
         for table, facts in (parts.read_part(spec.parts, each) for each in range(number)):
             write(table)
             refused, warned = (len(table) - table[name].null_count for name in ("error", "warning"))
@@ -147,12 +167,12 @@ def _assemble(spec: PredictSpec, number: int) -> Facts:
 
 
 @contextmanager
-def _writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+def _writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     if path.suffix == ".csv":
-        with pa_csv.CSVWriter(path, PREDICTIONS) as writer:
+        with pa_csv.CSVWriter(path, schema) as writer:
             yield writer.write_table
     else:
-        with schemas.table_writer(path, PREDICTIONS) as write:
+        with schemas.table_writer(path, schema) as write:
             yield write
 
 

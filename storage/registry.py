@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.champions import lineages
 from storage.errors import InputError
@@ -16,6 +16,15 @@ STEP = "promote"
 CARD = "card.json"
 LATEST = "latest"
 CHAMPION = "champion"
+
+
+class Coverage(BaseModel):
+    """Share of the values that lie in an ensemble's intervals: what they promise, and what the test materials have."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    promised: float = Field(gt=0, lt=1)
+    observed: float = Field(ge=0, le=1)
 
 
 class Card(BaseModel):
@@ -37,6 +46,8 @@ class Card(BaseModel):
     model: ArtefactPath
     predictions: FilePath
     report: FilePath
+    members: int = Field(1, ge=1, exclude_if=lambda members: members == 1)
+    coverage: Coverage | None = Field(None, exclude_if=lambda coverage: coverage is None)
 
 
 class Run(BaseModel):
@@ -49,7 +60,7 @@ class Run(BaseModel):
 
     def to_dict(self, store: Store) -> dict[str, object]:
         """The card as `cgcnn show --json` prints it, with absolute paths or URLs."""
-        card = self.card.model_dump()
+        card = self.card.model_dump() | {"members": self.card.members}
         return {
             "finished": self.finished,
             **card,

@@ -174,6 +174,19 @@ PREDICTIONS = pa.schema(
 )
 """One row a structure of any split, in the target's unit; a probability in a classification."""
 
+ENSEMBLE_PREDICTIONS = pa.schema(
+    [
+        *PREDICTIONS,
+        _field("standard_deviation", pa.float64()),
+        _field("low", pa.float64()),
+        _field("high", pa.float64()),
+    ]
+)
+"""The same of an ensemble's regression: `predicted` is the mean of the members. `standard_deviation` is that of the
+error, calibrated on the validation rows; `low` and `high` are the ends of the conformal interval. All in the target's
+unit.
+"""
+
 HISTORY = pa.schema(
     [
         _field("epoch", pa.int32()),

@@ -35,6 +35,7 @@ class RunContext(BaseModel):
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
     placement: Placement = Field(Placement(), description="How a training runs: in how many processes, on what data.")
     dispatch: bool = Field(False, description="True to run the steps that support it on another work pool.")
+    label: str = Field("", description="Which of several runs of one step it is, for those who watch: 2 of 5.")
 
     @property
     def artefacts(self) -> Store:
@@ -138,7 +139,7 @@ def step(
                     artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
                 if on_complete is not None:
                     on_complete(artefact, bound.arguments, found)
-            observer().finished(name, artefact.facts, found)
+            observer().finished(name, {**artefact.facts, "label": context.label}, found)
             if not found:
                 return artefact
             message = f"{summary_line(artefact)}; from the store"

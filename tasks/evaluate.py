@@ -18,6 +18,7 @@ def evaluate(trained: Artefact, downloaded: Artefact, context: RunContext) -> Bu
     """Errors by split, element, composition and symmetry, beside the baseline and the published figures."""
     spec = {
         "predictions": context.file(trained, "predictions.parquet"),
+        "model": context.file(trained, "model.json") if trained.step == "ensemble" else None,
         "history": context.file(trained, "history.parquet"),
         "gates": gates_of(trained, context),
         "target": trained.facts["target"],

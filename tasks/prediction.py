@@ -49,7 +49,7 @@ def _without_progress(log: Log) -> Iterator[tuple[Log, None]]:
 
 
 def predict(request: PredictRequest, log: Log, display: Display = _without_progress) -> dict[str, int | str]:
-    """Write id, formula, predicted, error and warning of each input.
+    """Write id, formula, predicted, error and warning of each input; of an ensemble, also the uncertainty.
 
     `log` gets each line that a person should read; while the work goes on, `display` may show them and the progress in
     its own way. Returns how many were predicted, refused and warned of, and of what.
@@ -69,6 +69,11 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
                 sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
     quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
     _log_warnings(answered, log)
+    if answered["coverage"]:
+        log(
+            f"uncertainty of {answered['members']} members: of structures drawn like the validation rows, "
+            f"{answered['coverage']:.1%} have their value between low and high"
+        )
     predicted, refused = answered["rows"] - answered["refused"], answered["refused"]
     log(f"{predicted:,} predicted, {refused:,} refused ({quantity})")
     return {"predicted": predicted, "refused": refused, "warned": answered["warned"], "quantity": quantity}

@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from evaluation.config import PromotionConfig
 from storage.artefact import Artefact, format_minute
 from storage.champions import ChampionChanged, Decision, decide, now
-from storage.registry import Card
+from storage.registry import Card, Coverage
 from tasks.caching import BuildPlan, RunContext, step
 from tasks.compare import compare, lineage_name, model_of, reference_model
 from tasks.programs import Program
@@ -78,5 +78,12 @@ def promote(
         model=model_of(trained),
         predictions=f"{model_of(trained)}/predictions.parquet",
         report=f"{page.step}/{page.key}/report.html",
+        members=trained.facts.get("members", 1),
+        coverage=_coverage(metrics),
     )
     return BuildPlan(program=Program(module="storage.registry", spec={"card": card}))
+
+
+def _coverage(metrics: dict[str, Any]) -> Coverage | None:
+    held = metrics.get("uncertainty", {}).get("interval")
+    return Coverage(promised=held["promised"], observed=held["observed"]) if held else None

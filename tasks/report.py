@@ -95,6 +95,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         "orbits": built["orbits"],
         "graph_edges": built["edges"],
         "material_page": downloaded.facts.get("material_page"),
+        **({"members": training["members"]} if "members" in training else {}),
         **{name: training[name] for name in TRAINING_FACTS},
     }
 

@@ -29,11 +29,13 @@ STEPS = {  # in the order of the flow: name of the Prefect task → name that is
     "validate": "validate",
     "graphs": "graphs",
     "train-model": "train",
+    "ensemble": "ensemble",
     "evaluate": "evaluate",
     "compare": "compare",
     "report": "report",
     "promote": "promote",
 }
+OPTIONAL = {"ensemble"}  # not announced: most runs do without
 COLORS = {
     "made": "green",
     "from the store": "cyan",
@@ -110,7 +112,7 @@ class Display(Observer):
             self._state[step] = "from the store" if found else "made"
             self._notes[step] = ", ".join(filter(None, [numbers(step, facts), last]))
             row = self._row(step)
-            self._begun.pop(step)
+            self._begun.pop(step, None)  # of members that are trained side by side, the first has it
         self.console.print(row)
 
     def failed(self, step: str) -> None:
@@ -141,7 +143,7 @@ class Display(Observer):
                 return Text(f"{self._opening} {duration(time.monotonic() - self._opened)}", style="dim")
             drawn: list[RenderableType] = []
             for step in STEPS:
-                if step in self._begun or step not in self._state:
+                if step in self._begun or (step not in self._state and step not in OPTIONAL):
                     drawn.append(self._row(step))
                 if step in self._bar:
                     drawn.append(Padding(self._bars.get_renderable(), (0, 0, 0, INDENT)))
@@ -172,12 +174,17 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
             reused = f", {facts['reused']:,} of {facts['rows']:,} rows reused" if facts.get("reused") else ""
             return f"{facts['accepted']:,} crystals, {facts['edges']:,} edges{reused}"
         case "train-model":
-            return f"{facts['epochs']:,} epochs"
+            label = f", {facts['label']}" if facts.get("label") else ""
+            return f"{facts['epochs']:,} epochs{label}"
+        case "ensemble":
+            return f"{facts['members']:,} members"
         case "evaluate":
             test, baseline = (facts[f"{name}_{facts['metric']}"] for name in ("test", "baseline"))
             error = "undefined" if test is None else f"{test:.4g} {facts['unit']}".rstrip()
             beside = "" if baseline is None else f", baseline {baseline:.4g}"
-            return f"test {facts['metric'].upper()} {error}{beside}"
+            held = facts.get("interval_coverage")
+            intervals = "" if held is None else f", intervals hold {held:.1%}"
+            return f"test {facts['metric'].upper()} {error}{beside}{intervals}"
         case "compare":
             return f"{'to be promoted' if facts['promoted'] else 'not to be promoted'}: {facts['reason']}"
         case "report":

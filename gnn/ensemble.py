@@ -1,0 +1,136 @@
+"""The program of the ensemble step: trained models that differ in their seeds alone → one model with an uncertainty.
+
+The result is a model's folder as a training writes it, with the weights of all members, and the mean of what they
+predict.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gnn.checkpoint import WEIGHTS, weights_of
+from gnn.model_card import CARD, ModelCard, read_card
+from gnn.uncertainty import Floats, calibrate, combine, floor_of, mean_and_spread
+from storage import schemas
+from storage.errors import InputError
+from storage.program import Facts, Spec, main
+
+log = logging.getLogger(__name__)
+
+SAME = ("target", "unit", "split", "split_by")  # facts
+DIFFERENT = ("data", "device")
+
+
+class EnsembleSpec(Spec):
+    """The folders of the trained members and the facts of their trainings, in the order of their seeds; `coverage` is
+    the share of new structures whose value the intervals are to hold.
+    """
+
+    members: list[Path]
+    facts: list[dict[str, Any]]
+    coverage: float
+
+
+def build(spec: EnsembleSpec) -> Facts:
+    """Write the weights, model.json, predictions, history and, where the members have gates, gates.parquet."""
+    card = _common_card(spec.members)
+    tables = [pq.read_table(folder / "predictions.parquet") for folder in spec.members]
+    outputs = np.stack([np.asarray(table["predicted"].to_numpy(), dtype=float) for table in tables])
+    _refuse_divergence(outputs)
+    card = card.model_copy(update={"members": len(outputs)})
+    if card.task == "regression":
+        card = card.model_copy(update={"calibration": _calibrated(tables[0], outputs, card, spec.coverage)})
+    for folder, name in zip(spec.members, weights_of(card.members), strict=True):
+        shutil.copyfile(folder / WEIGHTS, spec.output / name)
+    (spec.output / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
+    schemas.write_table(_predictions(tables[0], combine(outputs, card)), spec.output / "predictions.parquet")
+    schemas.write_table(mean_history([_read(f, "history") for f in spec.members]), spec.output / "history.parquet")
+    if (spec.members[0] / "gates.parquet").exists():
+        schemas.write_table(mean_gates([_read(f, "gates") for f in spec.members]), spec.output / "gates.parquet")
+    return together(spec.facts) | ({"coverage": card.calibration.coverage} if card.calibration else {})
+
+
+def _read(folder: Path, name: str) -> pa.Table:
+    return pq.read_table(folder / f"{name}.parquet")
+
+
+def _common_card(folders: Sequence[Path]) -> ModelCard:
+    cards = [read_card(folder) for folder in folders]
+    for folder, card in zip(folders, cards, strict=True):
+        if card != cards[0]:
+            raise InputError(f"{folder / CARD}: differs from {folders[0] / CARD} in more than the weights")
+    return cards[0]
+
+
+def _refuse_divergence(outputs: Floats) -> None:
+    for number, values in enumerate(outputs, start=1):
+        lost = int((~np.isfinite(values)).sum())
+        if lost:
+            raise InputError(
+                f"member {number}: {lost} of {len(values)} predicted values are not finite: its training diverged; "
+                "lower train.learning_rate or set train.clip"
+            )
+
+
+def _calibrated(table: pa.Table, outputs: Floats, card: ModelCard, coverage: float) -> Any:
+    split, target = table["split"].to_numpy(), np.asarray(table["target"].to_numpy(), dtype=float)
+    mean, spread = mean_and_spread(outputs)
+    floor = floor_of(spread[split == "train"], card.deviation)
+    watched = split == "validation"
+    found = calibrate(mean[watched] - target[watched], spread[watched], floor, coverage)
+    log.info(
+        "errors are %.3g times the spread of the members, intervals ±%.3g standard deviations (%s validation rows)",
+        *(found.factor, found.quantile, f"{found.rows:,}"),
+    )
+    return found
+
+
+def _predictions(table: pa.Table, found: dict[str, Floats]) -> pa.Table:
+    schema = schemas.ENSEMBLE_PREDICTIONS if "low" in found else schemas.PREDICTIONS
+    return pa.table([pa.array(found[n]) if n in found else table[n] for n in schema.names], schema=schema)
+
+
+def mean_history(tables: Sequence[pa.Table]) -> pa.Table:
+    """The mean of the HISTORY tables, epoch by epoch, over the members that came so far."""
+    names = [name for name in schemas.HISTORY.names if name != "epoch"]
+    grouped = pa.concat_tables(tables).group_by("epoch", use_threads=False).aggregate([(n, "mean") for n in names])
+    columns = [grouped["epoch"], *(grouped[f"{name}_mean"] for name in names)]
+    return pa.table(columns, schema=schemas.HISTORY).sort_by("epoch")
+
+
+def mean_gates(tables: Sequence[pa.Table]) -> pa.Table:
+    """The GATES tables, which differ in the gates alone, as one with their mean."""
+    mean = np.mean([table["mean_gate"].to_numpy() for table in tables], axis=0)
+    first = tables[0]
+    return first.set_column(first.schema.get_field_index("mean_gate"), schemas.GATES.field("mean_gate"), pa.array(mean))
+
+
+def together(facts: Sequence[Facts]) -> Facts:
+    """The facts of the members' trainings as those of one: times and parameters add up."""
+    seconds = [each["seconds"] for each in facts]
+
+    def rate(name: str) -> float:
+        return float(np.average([each[name] for each in facts], weights=seconds))
+
+    kept = {each["kept_epoch"] for each in facts}
+    return {
+        **{name: facts[0][name] for name in SAME},
+        "members": len(facts),
+        "parameters": sum(each["parameters"] for each in facts),
+        "epochs": max(each["epochs"] for each in facts),
+        "kept_epoch": kept.pop() if len(kept) == 1 else 0,  # no one epoch of the mean curve
+        "seconds": sum(seconds),
+        **{name: rate(name) for name in ("structures_per_second", "edges_per_second", "data_wait")},
+        **{name: max(each[name] for each in facts) for name in ("peak_memory_mib", "processes")},
+        **{name: ", ".join(dict.fromkeys(str(each[name]) for each in facts)) for name in DIFFERENT},
+    }
+
+
+if __name__ == "__main__":
+    main(EnsembleSpec, build)

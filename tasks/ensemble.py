@@ -1,0 +1,68 @@
+"""Step 4, where there are several trainings: from their models to one with an uncertainty."""
+
+from typing import Any
+
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from gnn.config import ModelConfig, SplitConfig, TrainConfig
+from storage.artefact import Artefact
+from tasks.caching import Artefacts, BuildPlan, RunContext, step
+from tasks.programs import Program
+from tasks.train import train_model
+
+
+def train_members(
+    graphs: Artefact,
+    model: ModelConfig,
+    train: TrainConfig,
+    split: SplitConfig,
+    context: RunContext,
+    start: Artefact | None,
+) -> Artefacts:
+    """The models of `train.trainings`: on the workers of a pool side by side, here one after the other.
+
+    Here a training has all cores, or the GPU. Those of a pool are all waited for before the first failure is raised.
+    """
+    trainings = train.trainings
+    calls: list[dict[str, Any]] = [
+        {
+            **{"graphs": graphs, "model": model, "train": each, "split": split, "start": start},
+            "context": context.model_copy(update={"label": f"{number} of {len(trainings)}"}),
+        }
+        for number, each in enumerate(trainings, start=1)
+    ]
+    steps = [train_model.with_options(task_run_name=f"train-model seed {each.seed}") for each in trainings]
+    if context.dispatch:
+        made = _side_by_side(steps, calls)
+    else:
+        # By the states: of what is in the store a call gives the state, which only a step would take for the model.
+        made = [run(**call, return_state=True).result() for run, call in zip(steps, calls, strict=True)]
+    return Artefacts(by_label={f"seed-{each.seed}": member for each, member in zip(trainings, made, strict=True)})
+
+
+def _side_by_side(steps: list[Any], calls: list[dict[str, Any]]) -> list[Artefact]:
+    # Threads of their own: this may be in a task run, and they would wait for the thread that it has.
+    threads: ThreadPoolTaskRunner[Artefact] = ThreadPoolTaskRunner(max_workers=len(steps))
+    with threads:
+        futures = [threads.submit(run, call) for run, call in zip(steps, calls, strict=True)]
+        for future in futures:
+            future.wait()
+        return [future.result() for future in futures]
+
+
+@step(version=1)
+def ensemble(
+    members: Artefacts,
+    model: ModelConfig,  # noqa: ARG001  for the steps that read what was trained, and how
+    train: TrainConfig,
+    split: SplitConfig,  # noqa: ARG001  the same
+    context: RunContext,
+) -> BuildPlan:
+    """All weights, the mean of what the members predict, and its uncertainty, calibrated on the validation rows."""
+    trained = list(members.by_label.values())
+    spec = {
+        "members": [context.artefacts.local_folder(member.step, member.key) for member in trained],
+        "facts": [member.facts for member in trained],
+        "coverage": train.coverage,
+    }
+    return BuildPlan(program=Program(module="gnn.ensemble", spec=spec))

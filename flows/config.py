@@ -22,7 +22,9 @@ NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 def _trainable(model: ModelConfig) -> ModelConfig:
     if model.name in PUBLISHED:
-        raise ValueError(f"{model.name} is for published weights and cannot be trained; allowed are {', '.join(MODELS)}")
+        raise ValueError(
+            f"{model.name} is for published weights and cannot be trained; allowed are {', '.join(MODELS)}"
+        )
     return model
 
 

@@ -1,12 +1,16 @@
 """The program that makes a model folder of a `.pth.tar` file of CGCNN's released code.
 
-The file holds the state dict of the network and the mean and standard deviation of its targets; what describes an element
-lies beside it in atom_init.json. Xie & Grossman, PRL 120, 145301 (2018), github.com/txie-93/cgcnn.
+The file holds the state dict of the network and the mean and standard deviation of its targets; what describes an
+element lies beside it in atom_init.json. Xie & Grossman, PRL 120, 145301 (2018), github.com/txie-93/cgcnn.
 """
 
 import logging
 import re
 import struct
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Annotated, Any
@@ -25,6 +29,7 @@ from gnn.models.cgcnn_2018 import NEIGHBORS
 from gnn.models.registry import build_model
 from storage.errors import InputError
 from storage.program import Facts, Spec, main
+from storage.registry import is_release_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ TARGETS = {
 
 GRAPHS = {"cutoff": 8.0, "max_neighbors": NEIGHBORS, "shell_tolerance": None, "reduce_symmetry": False}
 
-RENAMED = [
+RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^convs\.(\d+)\.fc_full\.", r"convolutions.\1.edges.linear."),
     (r"^convs\.(\d+)\.bn1\.", r"convolutions.\1.norm_edges."),
     (r"^convs\.(\d+)\.bn2\.", r"convolutions.\1.norm."),
@@ -57,7 +62,7 @@ RENAMED = [
 
 # Beside tensors and plain values the files may hold NumPy's float64, as numpy 1 or numpy 2 writes it.
 _scalar: Any = np.float64(0).__reduce__()[0]
-NUMBERS = [
+NUMBERS: list[Any] = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
@@ -110,17 +115,32 @@ def convert(checkpoint: Path, folder: Path) -> None:
         model = build_model(card.model)
         centres = {name: value for name, value in model.state_dict().items() if name.startswith("basis.")}
         model.load_state_dict(centres | _weights(state, features))
-    except (KeyError, TypeError, ValidationError, RuntimeError, ValueError) as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{checkpoint}: is no network of CGCNN's release: {why}"[:500]) from None
+    except ValidationError as error:
+        raise InputError(f"{checkpoint}: {_fault(error)}") from None
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:  # names or shapes differ
+        raise InputError(f"{checkpoint}: is no network of CGCNN's release: {_one_line(error)}") from None
     save_model(model.state_dict(), card, folder)
-    log.info("%s: nothing says which elements it was trained on: those in %s are not warned of", checkpoint, ATOM_FEATURES)
+    log.info(
+        "%s: nothing says which elements it was trained on: those in %s are not warned of", checkpoint, ATOM_FEATURES
+    )
+
+
+@contextmanager
+def as_model_folder(path: Path) -> Iterator[Path]:
+    """The model folder `path`; of a `.pth.tar` file one that is made here, and gone afterwards."""
+    if not is_release_checkpoint(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="cgcnn-model-") as folder:
+        convert(path, Path(folder))
+        yield Path(folder)
 
 
 def _content(checkpoint: Path) -> tuple[dict[str, Tensor], float, float]:
     """The state dict, and the mean and standard deviation of the targets."""
     try:
-        with torch.serialization.safe_globals(NUMBERS):
+        with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols; a file that cannot be read is an error
             content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state, normalizer = content["state_dict"], content["normalizer"]
         tensors = {str(name): value.detach().double() for name, value in state.items()}
@@ -128,8 +148,7 @@ def _content(checkpoint: Path) -> tuple[dict[str, Tensor], float, float]:
     except OSError as error:
         raise InputError(f"{checkpoint}: cannot be read: {error.strerror}") from None
     except NOT_READABLE as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{checkpoint}: is no file of CGCNN's released code: {why}"[:500]) from None
+        raise InputError(f"{checkpoint}: is no file of CGCNN's released code: {_one_line(error)}") from None
     damaged = [name for name, value in tensors.items() if not value.isfinite().all()]
     if damaged:
         raise InputError(f"{checkpoint}: {damaged[0]} has numbers that are not finite")
@@ -141,13 +160,22 @@ def _atom_features(path: Path) -> dict[int, list[float]]:
     try:
         return Features.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; it describes the elements, and lies beside the weights") from None
+        raise InputError(
+            f"{path}: there is no such file; it describes the elements, and lies beside the weights"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise InputError(f"{path}: {f'{where}: ' if where else ''}{fault['msg']}"[:500]) from None
+        raise InputError(f"{path}: {_fault(error)}") from None
+
+
+def _fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ": ".join([*map(str, fault["loc"]), fault["msg"]])[:300]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _sizes(state: dict[str, Tensor]) -> ModelConfig:

@@ -1,8 +1,8 @@
 """CGCNN as its authors released it, for the weights that they published; Xie & Grossman, PRL 120, 145301 (2018).
 
-It differs from `gnn.models.cgcnn` with normalization "gated" in two things: a softplus on the pooled features, and exactly
-twelve edges an atom. An atom with fewer neighbours has edges to the crystal's first atom in their place, at a distance at
-which all Gaussians are zero.
+It differs from `gnn.models.cgcnn` with normalization "gated" in two things: a softplus on the pooled features, and
+exactly twelve edges an atom. An atom with fewer neighbours has edges to the crystal's first atom in their place, at a
+distance at which all Gaussians are zero.
 """
 
 from dataclasses import replace

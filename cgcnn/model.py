@@ -182,9 +182,10 @@ def load(
 ) -> Model:
     """The model of that name in the store, ready to predict.
 
-    `model` is "champion" (where the store has one), a champion's name, a run or a part of its name, "latest", or a
-    model's folder. `store` is the folder or URL of the runs. `device` is auto, cpu, cuda or cuda:N. `trust_code` lets a
-    model that is neither cgcnn nor cogn import the code that it names.
+    `model` is "champion" (where the store has one), a champion's name, a run or a part of its name, "latest", a model's
+    folder, or a `.pth.tar` file of CGCNN's released code with its atom_init.json beside it. `store` is the folder or
+    URL of the runs. `device` is auto, cpu, cuda or cuda:N. `trust_code` lets a model that is neither cgcnn nor cogn
+    import the code that it names.
     Raises InputError where nothing, or more than one thing, has that name.
     """
     from storage.registry import model_folder

@@ -142,7 +142,9 @@ def _add_predict(commands: Any) -> None:
         "files", nargs="+", metavar="FILE", help="CIF, POSCAR, extxyz, …, a folder of them, or a table"
     )
     predict.add_argument(
-        "--model", default="champion", help="champion (default), a champion's name, a run, latest, or a model's folder"
+        "--model",
+        default="champion",
+        help="champion (default), a champion's name, a run, latest, a model's folder, or a .pth.tar of CGCNN's release",
     )
     predict.add_argument("--store", default="store", help="the store of the runs (default: store)")
     predict.add_argument("--output", type=Path, help="a .csv or .parquet file; without it, CSV on the standard output")

@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from evaluation.config import PromotionConfig
-from gnn.config import MODELS, ModelConfig, SplitConfig, TrainConfig
+from gnn.config import MODELS, PUBLISHED, ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
 PRESETS = Path(__file__).parent / "presets"
 # What the YAML parser raises: its own errors, and Python's on a value that no object can hold (the 30th of February).
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+
+
+def _trainable(model: ModelConfig) -> ModelConfig:
+    if model.name in PUBLISHED:
+        raise ValueError(
+            f"{model.name} is for published weights and cannot be trained; allowed are {', '.join(MODELS)}"
+        )
+    return model
 
 
 StorePlace = Annotated[
@@ -26,7 +34,7 @@ StorePlace = Annotated[
 Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")]
 
 Train = Annotated[TrainConfig, Field(description="How the model is trained.")]
-Model = Annotated[ModelConfig, Field(description="The network.")]
+Model = Annotated[ModelConfig, AfterValidator(_trainable), Field(description="The network.")]
 Split = Annotated[
     SplitConfig, Field(description="Which materials are trained on, and which are kept for validation and test.")
 ]

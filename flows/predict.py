@@ -28,7 +28,7 @@ def predict(
     Args:
         files: Files of structures (CIF, POSCAR, extxyz, …), folders of them, and tables, on the worker's machine.
         output: The table to write, a .csv or .parquet file on the worker's machine.
-        model: champion, a champion's name, a run, latest, or a model's folder.
+        model: champion, a champion's name, a run, latest, a model's folder, or a .pth.tar file of CGCNN's release.
         store: The folder that keeps every run's results, or its URL.
         trust_code: Run the code that the model names, where it is a package.module:Class from outside.
     """

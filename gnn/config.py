@@ -13,6 +13,9 @@ MODELS = {  # by path: the form and --help need the names, and must not load tor
     "cgcnn": "gnn.models.cgcnn:CGCNN",
     "cogn": "gnn.models.cogn:CoGN",
 }
+PUBLISHED = {  # for weights of others: they predict, and are not trained here
+    "cgcnn-2018": "gnn.models.cgcnn_2018:CGCNN2018",
+}
 
 
 Group = Literal["material", "formula", "chemical_system", "space_group", "prototype", "time"]
@@ -96,7 +99,7 @@ class ModelConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _named(cls, name: str) -> str:
-        if name not in MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        if name not in MODELS | PUBLISHED and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
             raise ValueError(f"allowed are {', '.join(MODELS)} and package.module:Class")
         return name
 

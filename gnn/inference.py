@@ -16,6 +16,7 @@ from gnn.checkpoint import load_members
 from gnn.elements import symbol_of
 from gnn.loop import EVALUATED, predict_members
 from gnn.models.registry import ExternalModel
+from gnn.release_weights import as_model_folder
 from gnn.train import select_device
 from gnn.uncertainty import combine
 from storage.errors import InputError
@@ -37,12 +38,15 @@ def _computing_on(wanted: str) -> Iterator[torch.device]:
 
 
 class Predictor:
-    """A model and its card, on a device. Graphs are tables of crystals.structures.graph_tables' columns."""
+    """A model and its card, on a device, from its folder or a `.pth.tar` file of CGCNN's release.
+
+    Graphs are tables of crystals.structures.graph_tables' columns.
+    """
 
     def __init__(self, folder: Path, device: str, *, trust_code: bool = False) -> None:
         self._wanted = device
-        with _computing_on(device) as chosen:
-            self._models, self.card = load_members(folder, chosen, trust_code=trust_code)
+        with _computing_on(device) as chosen, as_model_folder(folder) as usable:
+            self._models, self.card = load_members(usable, chosen, trust_code=trust_code)
 
     @property
     def elements(self) -> list[str]:

@@ -17,6 +17,8 @@ from gnn.segments import Segments, sum_of_each
 
 Normalization = Literal["sum", "gated", "output", "none"]
 
+EMBEDDING_SCALE = 0.1  # of what is learned for an element, in its vector
+
 
 class GaussianBasis(nn.Module):
     """exp(−(d − μ)² / 2σ²) at centres μ from `start` to `stop`: (E,) Å → (E, K).
@@ -46,7 +48,7 @@ class AtomEmbedding(nn.Module):
 
     properties: Tensor
 
-    def __init__(self, features: int, *, embedding: bool, properties: bool, scale: float = 0.1) -> None:
+    def __init__(self, features: int, *, embedding: bool, properties: bool, scale: float = EMBEDDING_SCALE) -> None:
         super().__init__()
         if not embedding and not properties:
             raise ValueError("an atom needs an embedding, its properties, or both")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gnn.config import MODELS, ModelConfig
+from gnn.config import MODELS, PUBLISHED, ModelConfig
 from storage.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> Mode
 
 def check_trust(config: ModelConfig, *, trust_code: bool) -> None:
     """Raise InputError if the model is built by code outside this package and the user has not said to trust it."""
-    if config.name not in MODELS and not trust_code:
+    if config.name not in MODELS | PUBLISHED and not trust_code:
         raise InputError(
             f"model.name {config.name}: loading it would run code from outside; if you trust that code, say {TRUST}; "
             f"without it, allowed are {', '.join(MODELS)}"

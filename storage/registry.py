@@ -16,6 +16,7 @@ STEP = "promote"
 CARD = "card.json"
 LATEST = "latest"
 CHAMPION = "champion"
+RELEASED = ".pth.tar"
 
 
 class Coverage(BaseModel):
@@ -126,12 +127,21 @@ def champion_model(wanted: str, store: Store) -> str | None:
     return None
 
 
+def is_release_checkpoint(path: Path) -> bool:
+    """Is it the name of a file as CGCNN's released code writes them?"""
+    return path.name.endswith(RELEASED) and not path.is_dir()
+
+
 def model_folder(wanted: str, store: Store, option: str = "--model") -> Path:
     """The folder of the model `wanted`: a path, a champion's name, a run, or `champion` if the store has only one.
 
-    Every byte of a model of the store is verified. Raises InputError, which names the `option`, if there is no such
-    model, or it is damaged.
+    A `.pth.tar` file is no folder, and returned as it is. Every byte of a model of the store is verified. Raises
+    InputError, which names the `option`, if there is no such model, or it is damaged.
     """
+    if is_release_checkpoint(Path(wanted)):
+        if not Path(wanted).exists():
+            raise InputError(f"{option} {wanted}: no such file")
+        return Path(wanted)
     if (Path(wanted) / "model.json").exists():
         return Path(wanted)
     model = _model_named(wanted, store, option)

@@ -17,10 +17,9 @@ from crystals.config import GraphConfig
 from gnn.model_card import check_trust, read_card
 from storage.errors import InputError
 from storage.program import PROGRESS
-from storage.registry import model_folder
-from storage.store import Store
 from storage.text import printable
 from tasks.prediction_folder import Work, record_of, work_folder
+from tasks.prediction_model import usable_model
 from tasks.programs import Program, run_together
 
 Log = Callable[[str], None]
@@ -54,19 +53,9 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
     `log` gets each line that a person should read; while the work goes on, `display` may show them and the progress in
     its own way. Returns how many were predicted, refused and warned of, and of what.
     """
-    output = request.output
-    _check_paths(request.files, output)
-    model = model_folder(request.model, Store.at(request.store)).absolute()
-    config = _usable(model, trust_code=request.trust_code)
-    record = partial(record_of, request.files, model, trust_code=request.trust_code)
-    with work_folder(output, record, log) as work:
-        with display(log) as (log_line, on_progress):
-            table, answered = _run(request, (model, config), work, _line_handler(log_line, on_progress))
-        if output:
-            table.replace(output)
-        else:
-            with table.open(encoding="utf-8") as lines:
-                sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
+    _check_paths(request.files, request.output)
+    with usable_model(request.model, request.store, log) as model:
+        answered = _predict_with(model, request, log, display)
     quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
     _log_warnings(answered, log)
     if answered["coverage"]:
@@ -77,6 +66,22 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
     predicted, refused = answered["rows"] - answered["refused"], answered["refused"]
     log(f"{predicted:,} predicted, {refused:,} refused ({quantity})")
     return {"predicted": predicted, "refused": refused, "warned": answered["warned"], "quantity": quantity}
+
+
+def _predict_with(model: Path, request: PredictRequest, log: Log, display: Display) -> dict[str, Any]:
+    """Write the table with the model in that folder; what the program that wrote it says of it."""
+    output = request.output
+    config = _usable(model, trust_code=request.trust_code)
+    record = partial(record_of, request.files, model, trust_code=request.trust_code)
+    with work_folder(output, record, log) as work:
+        with display(log) as (log_line, on_progress):
+            table, answered = _run(request, (model, config), work, _line_handler(log_line, on_progress))
+        if output:
+            table.replace(output)
+        else:
+            with table.open(encoding="utf-8") as lines:
+                sys.stdout.writelines(map(printable, lines) if sys.stdout.isatty() else lines)
+    return answered
 
 
 def _run(

@@ -39,11 +39,15 @@ class CGCNN(nn.Module):
         edge = self.basis.truncated(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)
         for convolution in self.convolutions:
             atom = convolution(atom, edge, batch.segments)
-        crystal = mean_pool(atom, batch)
+        crystal = self.pool(atom, batch)
         for layer in self.hidden:
             crystal = functional.softplus(layer(crystal))
         value: Tensor = self.out(crystal)
         return value.squeeze(1)
+
+    def pool(self, atom: Tensor, batch: Batch) -> Tensor:
+        """(N, F) → (B, F): the mean over a crystal's atoms."""
+        return mean_pool(atom, batch)
 
     def gates(self, batch: Batch) -> list[Tensor]:
         """The gate of each edge in each layer, its mean over features: `n_conv` tensors (E,); none without gates."""

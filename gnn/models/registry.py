@@ -1,11 +1,11 @@
-"""Builds the model that a configuration names: one of MODELS, or a class of another package."""
+"""Builds the model that a configuration names: one of MODELS or PUBLISHED, or a class of another package."""
 
 import importlib
 
 from torch import Tensor, nn
 
 from gnn.batches import Batch
-from gnn.config import MODELS, ModelConfig
+from gnn.config import MODELS, PUBLISHED, ModelConfig
 from gnn.layers import GaussianBasis
 from gnn.model_card import check_trust
 from storage.errors import InputError
@@ -41,8 +41,9 @@ def build_model(config: ModelConfig, *, trust_code: bool = False) -> nn.Module:
     the code is not trusted, or the name is of nothing that can be built.
     """
     check_trust(config, trust_code=trust_code)
-    module, _, name = MODELS.get(config.name, config.name).partition(":")
-    if config.name in MODELS:
+    ours = MODELS | PUBLISHED
+    module, _, name = ours.get(config.name, config.name).partition(":")
+    if config.name in ours:
         built: nn.Module = getattr(importlib.import_module(module), name)(config)
         return built
     try:

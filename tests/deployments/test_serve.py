@@ -110,8 +110,8 @@ def service(tmp_path_factory, free_port, ask_server, new_bucket):
     made = Service(folder, new_bucket(), (free_port(), free_port()), ask_server)
     made.start()
     yield made
-    made.process.kill()
-    made.process.wait()
+    if made.process.poll() is None:  # where the last test, which ends it, was not run
+        made.end()
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def gpu_worker(service):
 
     def start() -> "subprocess.Popen[bytes]":
         disk = service.folder / f"there-{len(started)}"
-        own = {"XDG_CACHE_HOME": str(disk), "PREFECT_API_URL": service.api}
+        own = {"XDG_CACHE_HOME": str(disk), "PREFECT_API_URL": service.api, "PREFECT_WORKER_QUERY_SECONDS": "2"}
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
         with (service.folder / "worker").open("w") as log:
             started.append(subprocess.Popen(command, env={**service.environment, **own}, stdout=log, stderr=log))

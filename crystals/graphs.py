@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crystals.config import GraphConfig
+from crystals.crystal import Crystal
 from crystals.neighbors import IsolatedAtom, find_neighbors
 from crystals.reuse import EarlierFiles, EarlierShard, with_reuse
 from crystals.symmetry import Quotient, quotient, spacegroup_number
@@ -65,12 +66,14 @@ def build(spec: GraphsSpec) -> Facts:
 def graphs_of(
     batch: pa.RecordBatch, config: GraphConfig, schema: pa.Schema, rejected: list[tuple[str, str, str]]
 ) -> pa.Table:
-    """The graphs table of a batch of structures. A structure with an isolated atom is appended to `rejected`."""
+    """The graphs table of a batch of structures. A structure with an isolated atom is appended to `rejected`.
+
+    Space groups that the source does not know are looked for if `schema` has them.
+    """
     kept: list[int] = []
+    crystals: list[Crystal] = []
     graphs: list[Quotient] = []
-    groups: list[int | None] = []
     volumes: list[float] = []
-    column = batch.column("spacegroup_number").to_pylist()
     for row, crystal in enumerate(crystals_of(batch)):
         if crystal is None:
             raise ValueError(f"row {row} has no crystal; validation lets none of these through")
@@ -82,7 +85,7 @@ def graphs_of(
         kept.append(row)
         graphs.append(quotient(crystal, found, config))
         volumes.append(crystal.volume / len(crystal))
-        groups.append(column[row] if column[row] is not None else spacegroup_number(crystal))
+        crystals.append(crystal)
     rows = batch.take(pa.array(kept, pa.int64()))
     columns = {
         "atomic_numbers": list_column([g.atomic_numbers for g in graphs], pa.uint8()),
@@ -92,8 +95,11 @@ def graphs_of(
         "edge_distance": list_column([g.edges.distance.astype(np.float32) for g in graphs], pa.float32()),
         "edge_image": list_column([g.edges.image.astype(np.int16) for g in graphs], pa.int16()),
         schemas.CELL_VOLUME_PER_ATOM: pa.array(volumes, pa.float64()),
-        "spacegroup_number": pa.array(groups, pa.int16()),
     }
+    if "spacegroup_number" in schema.names:
+        known = rows.column("spacegroup_number").to_pylist()
+        groups = [spacegroup_number(c) if number is None else number for c, number in zip(crystals, known, strict=True)]
+        columns["spacegroup_number"] = pa.array(groups, pa.int16())
     return pa.table([columns[n] if n in columns else rows.column(n) for n in schema.names], schema=schema)
 
 

@@ -22,6 +22,7 @@ from crystals.crystal import Crystal
 from crystals.input_files import IN_FOLDERS, structure_names
 from crystals.sources.batches import Row
 from crystals.sources.files import form_of, rows_of
+from crystals.sources.json_depth import DepthLimited
 from crystals.sources.reading import (
     Unreadable,
     crystal_of,
@@ -215,12 +216,12 @@ def _first_key(path: Path) -> str:
     """The first key of a JSON object that tells what it is; "" for a list, and where none does."""
     try:
         with opened(path) as file:
-            for prefix, event, value in ijson.parse(file):
+            for prefix, event, value in ijson.parse(DepthLimited(file)):
                 if not prefix and event == "start_array":
                     return ""
                 known = {"lattice", "sites", "ids", "nextid", "columns", "data", "index"}
                 if not prefix and event == "map_key" and (value in known or value.isdigit()):
                     return str(value)
-    except (ijson.JSONError, OSError, EOFError, zlib.error, UnicodeDecodeError):
+    except (ijson.JSONError, OSError, EOFError, zlib.error, ValueError):  # as a table it is refused with the reason
         return ""
     return ""

@@ -39,6 +39,8 @@ def spacegroup_number(crystal: Crystal, symprec: float = SYMPREC) -> int | None:
 
 def orbits(crystal: Crystal) -> Ints:
     """(N,) the first atom of the orbit that each atom is in; every atom alone where no symmetry is found."""
+    if len(np.unique(crystal.atomic_numbers)) == len(crystal):
+        return np.arange(len(crystal))  # atoms of an orbit are of one element
     found = _dataset(crystal, ORBIT_SYMPREC)
     if found is None:
         return np.arange(len(crystal))

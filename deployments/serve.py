@@ -24,7 +24,12 @@ from storage.store import Store
 HERE = Path(__file__).resolve().parent
 HERE_ALONE = "127.0.0.1"
 PREFECT = [sys.executable, "-m", "prefect"]
-DEFAULTS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_PROXY": HERE_ALONE}
+DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "NO_PROXY": HERE_ALONE,
+    "PREFECT_WORKER_QUERY_SECONDS": "2",  # Prefect's 10 are for many workers: here somebody waits for the run to start
+}
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy import stats
 
 from evaluation.config import PromotionConfig
 from evaluation.elements import SYMBOLS
@@ -88,6 +87,8 @@ def mean_interval(values: NDArray[np.float64], config: PromotionConfig) -> tuple
     """Percentile bootstrap interval (low, high) of the mean of `values` (n,), in their unit; the same in every run."""
     if len(values) == 1:  # every resample is the value itself, and scipy refuses to draw it
         return float(values[0]), float(values[0])
+    from scipy import stats  # takes as long to import as the rest of a step; without a champion nobody needs it
+
     found = stats.bootstrap(
         (values,),
         np.mean,

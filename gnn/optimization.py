@@ -35,10 +35,30 @@ def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
     rate, decay = config.learning_rate, config.weight_decay
     parameters: Any = model.parameters() if config.body_rate == 1 else _groups(model, config)
     if config.optimizer == "sgd":
-        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
+        return _PlainSGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
     if config.optimizer == "adam":
-        return Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-    return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+        return _PlainAdam(parameters, lr=rate, weight_decay=decay, fused=True)
+    return _PlainAdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+def _plain(step: Any) -> Any:
+    """An optimizer's step without the wrapper that imports torch's compiler, only to keep the step from being compiled.
+
+    What else the wrapper does is to switch gradients off.
+    """
+    return torch.no_grad()(inspect.unwrap(step))
+
+
+class _PlainSGD(SGD):
+    step = _plain(SGD.step)
+
+
+class _PlainAdam(Adam):
+    step = _plain(Adam.step)
+
+
+class _PlainAdamW(AdamW):
+    step = _plain(AdamW.step)
 
 
 def _groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

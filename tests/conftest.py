@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 home = tempfile.mkdtemp(prefix="prefect-home-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -37,6 +38,44 @@ settings.load_profile("patient")
 
 
 SERVICE = Path(__file__).parent / "service"
+
+# The files that take long, so that none of them begins when all others have ended. Those of a row share a run of the
+# whole flow: they go to one of several processes, and it is made once.
+LONG = """
+flows/test_retrain.py flows/test_terminal.py flows/test_promotion.py flows/test_predict.py flows/test_predict_resume.py
+deployments/test_serve.py
+flows/test_materials_project.py
+cgcnn/test_python.py
+cgcnn/test_notebooks.py
+gnn/test_ranks.py
+tasks/test_earlier.py
+gnn/test_checkpoints.py
+flows/test_dask.py
+test_contributing.py
+"""
+ROW_OF = {f"tests/{name}": row for row in LONG.strip().splitlines() for name in row.split()}
+assert all((Path(__file__).parents[1] / name).exists() for name in ROW_OF)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, the others as they come."""
+    order = list(ROW_OF)
+    names = {item: item.nodeid.partition("::")[0] for item in items}
+    items.sort(key=lambda item: order.index(names[item]) if names[item] in ROW_OF else len(order))
+
+
+class _ByRow(LoadFileScheduling):
+    """A file stays in one process, and the files of a row of LONG do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = super()._split_scope(nodeid)
+        return ROW_OF.get(name, name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByRow | None:
+    """With --dist loadfile, as `make test` has it; other ways to distribute the tests stay what they are."""
+    return _ByRow(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class MaterialsProject:

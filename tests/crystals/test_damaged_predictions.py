@@ -61,6 +61,7 @@ INPUTS: dict[str, tuple[str, Made, str | None]] = {
     "a Parquet table without rows": ("x.parquet", of_table(pa.table({"cif": ["x"]})[:0]), "has no rows"),
     "a table with one name twice": ("x.parquet", of_table(pa.table([["a"], ["b"]], names=["cif", "cif"])), "same name"),
     "a table of 100,000 levels": ("x.json", DEEP, "nests deeper than 200 levels"),
+    "an object of 100,000 levels": ("x.json", '{"a": ' + DEEP, "nests deeper than 200 levels"),
     "a table that is none": ("x.parquet", b"x", "is not what its name says"),
     "a table with a broken line": ("x.jsonl", "{x\n", "line 1 is not JSON"),
     "a folder with a link that leads nowhere": ("f/x.cif", lambda path: path.symlink_to("no"), "is no file"),

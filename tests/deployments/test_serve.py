@@ -110,8 +110,8 @@ def service(tmp_path_factory, free_port, ask_server, new_bucket):
     made = Service(folder, new_bucket(), (free_port(), free_port()), ask_server)
     made.start()
     yield made
-    made.process.kill()
-    made.process.wait()
+    if made.process.poll() is None:  # where the last test, which ends it, was not run
+        made.end()
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def gpu_worker(service):
 
     def start() -> "subprocess.Popen[bytes]":
         disk = service.folder / f"there-{len(started)}"
-        own = {"XDG_CACHE_HOME": str(disk), "PREFECT_API_URL": service.api}
+        own = {"XDG_CACHE_HOME": str(disk), "PREFECT_API_URL": service.api, "PREFECT_WORKER_QUERY_SECONDS": "2"}
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
         with (service.folder / "worker").open("w") as log:
             started.append(subprocess.Popen(command, env={**service.environment, **own}, stdout=log, stderr=log))

@@ -44,7 +44,7 @@ def small() -> list[str]:
     """Options that make a run of the whole flow a matter of seconds."""
     return [
         "--set=checks.max_rejected=0.2",
-        "--set=train.epochs=4",
+        "--set=train.epochs=30",  # a second; after it the model is clearly better than one that learned nothing
         "--set=model.atom_fea_len=8",
         "--set=model.h_fea_len=8",
         "--set=split.validation=0.2",

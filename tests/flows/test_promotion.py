@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,10 +15,9 @@ NAME = "pairs-energy_ev"
 
 
 @pytest.fixture(scope="module")
-def store(cgcnn, crystals, small, tmp_path_factory):
+def store(cgcnn, crystals, small, trained, tmp_path_factory):
     """A store with a champion, and with a challenger that learned nothing."""
-    folder = tmp_path_factory.mktemp("promotion") / "store"
-    assert cgcnn("retrain", "--source", crystals, "--store", folder, *small, "--set=train.epochs=30").returncode == 0
+    folder = shutil.copytree(trained[0], tmp_path_factory.mktemp("promotion") / "store")
     lazy = ["--set=train.learning_rate=1e-7", "--set=train.epochs=2", "--set=promotion.least_common=5"]
     done = cgcnn("retrain", "--source", crystals, "--store", folder, *small, *lazy)
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,8 @@ def test_two_trainings_that_finish_together_are_both_decided(environment, crysta
     """On one store at the same time: what both need is made once, and each decision follows the other."""
     store = tmp_path / "store"
     command = [sys.executable, "-m", "flows.cli", "retrain", f"--source={crystals}", f"--store={store}", *small]
-    seeds = [[*command, f"--set=train.seed={seed}", "--set=promotion.least_common=5"] for seed in (1, 2)]
+    command += ["--set=train.epochs=4", "--set=promotion.least_common=5"]
+    seeds = [[*command, f"--set=train.seed={seed}"] for seed in (1, 2)]
     runs = [
         subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for c in seeds

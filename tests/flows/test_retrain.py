@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
+
 STEPS = ["download", "validate", "graphs", "train-model", "evaluate", "compare", "report", "promote"]
 
 
@@ -45,7 +47,7 @@ def test_last_lines_tell_error_baseline_and_report(trained):
 
 def test_one_json_line_an_epoch(trained):
     epochs = [json.loads(line) for line in trained[1].stdout.splitlines() if line.startswith("{")]
-    assert [record["epoch"] for record in epochs] == [1, 2, 3, 4]
+    assert [record["epoch"] for record in epochs] == list(range(1, 31))
 
 
 def test_eight_steps(trained, states):
@@ -103,21 +105,24 @@ def test_damaged_files_cost_their_own_steps_alone(again, store, damage):
         assert victim.read_bytes() == before[step]
 
 
-def test_killed_training_goes_on_and_ends_with_the_same_model(  # noqa: PLR0913  fixtures
+def test_a_killed_run_leaves_no_server_goes_on_and_ends_with_the_same_model(  # noqa: PLR0913  fixtures
     cgcnn, environment, crystals, small, trained, store, states, tmp_path
 ):
-    """A change of the training reaches nothing before it."""
+    """Killed in the training, with a temporary server of its own. A change of the training reaches no step before."""
     options = [*small, "--set=train.epochs=20", "--set=train.learning_rate=0.003"]
     command = ["retrain", f"--source={crystals}", f"--store={store}", *options]
+    alone = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *command], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flows.cli", *command],
+        env={**alone, "PREFECT_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    for line in process.stdout:
-        if line.startswith('{"epoch": 5,'):
-            break
+    while not (line := process.stdout.readline()).startswith('{"epoch": 5,'):
+        assert line, "ended before it trained"
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    time.sleep(1)
+    process.communicate(timeout=30)  # until everybody who could write there is gone: the training and the server
     resumed = cgcnn(*command)
     assert resumed.returncode == 0, resumed.stderr
     first = next(json.loads(line)["epoch"] for line in resumed.stdout.splitlines() if line.startswith("{"))
@@ -131,22 +136,6 @@ def test_killed_training_goes_on_and_ends_with_the_same_model(  # noqa: PLR0913 
     for name in ("model.safetensors", "predictions.parquet", "history.parquet"):
         one, two = (next(root.glob(f"train-model/{key}*/{name}")).read_bytes() for root in (store, other))
         assert one == two, name
-
-
-def test_a_killed_run_leaves_no_server_behind(environment, crystals, small, tmp_path):
-    alone = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
-    command = ["retrain", "--source", str(crystals), "--store", str(tmp_path / "store"), *small]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *command, "--set=train.epochs=1000"],
-        env={**alone, "PREFECT_HOME": str(tmp_path / "home")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    while not (line := process.stdout.readline()).startswith("{"):
-        assert line, "ended before it trained"
-    process.kill()
-    process.communicate(timeout=30)  # until everybody who could write there is gone
 
 
 def test_a_killed_shard_is_retried_and_the_flow_goes_on(trained):
@@ -167,11 +156,13 @@ def test_a_killed_shard_is_retried_and_the_flow_goes_on(trained):
         (["--set", "graphs.cutoff=null", "--set", "graphs.max_neighbors=null"], "max_neighbors"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_nothing_is_written(cgcnn, tmp_path, arguments, message):
-    done = cgcnn("retrain", *arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert message in done.stderr
+def test_a_wrong_argument_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["retrain", *arguments])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 
@@ -201,7 +192,7 @@ def test_steps_and_artifacts_are_in_the_server(trained, ask):
     assert {"report", "errors", "page", "training"} <= {
         artifact["key"] for artifact in ask("artifacts/filter", limit=200)
     }
-    assert any('"epoch": 4' in line["message"] for line in ask("logs/filter", limit=200))
+    assert any('"epoch": 30' in line["message"] for line in ask("logs/filter", limit=200))
 
 
 def test_a_schedule_makes_runs(ask):

@@ -1,4 +1,7 @@
-"""Divides the structures into train, validation and test rows, by a published column or by a hash of their group."""
+"""Divides the structures into train, validation and test rows, by a published column or by a hash of their group.
+
+What is drawn by hash depends on the row and the seed alone: rows stay where they are as the data grows.
+"""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +17,7 @@ from storage.schemas import MATERIAL_ID, split_columns
 
 UNUSED = "unused"
 NAMES = ("train", "validation", "test", UNUSED)
-TRAIN, VALIDATION, TEST = range(3)
+TRAIN, VALIDATION, TEST, UNUSED_CODE = range(4)
 Codes = NDArray[np.uint8]
 FEWEST = 50  # rows; of fewer, hardly one is drawn for validation
 
@@ -29,11 +32,14 @@ def assign(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, str]
     column = _published_column(next(iter(tables)).column_names, config)
     if column is None:
         said: set[str] = set()
-        split_by = f"hash of {config.group.replace('_', ' ')}, seed {config.seed}"
+        folds = f"fold {config.fold} of {config.folds} by " if config.folds else ""
+        split_by = f"{folds}hash of {config.group.replace('_', ' ')}, seed {config.seed}"
     else:
         said = {value for table in tables for value in table[column].unique().to_pylist() if value is not None}
         split_by = _phrase(said, column, config)
     codes = np.concatenate([_codes(table, column, said, config) for table in tables])
+    if config.train_share < 1:
+        split_by += f", {config.train_share:g} of the training rows used"
     for code, name in enumerate(NAMES[:3]):
         if not (codes == code).any():
             hint = "choose another split.seed or larger shares"
@@ -51,7 +57,26 @@ def _codes(table: pa.Table, column: str | None, said: set[str], config: SplitCon
         names = [_drawn(group, config) for group in groups]
     else:
         names = _published(table[column].to_pylist(), groups, said, column, config)
-    return np.array([NAMES.index(name) for name in names], dtype=np.uint8)
+    codes = np.array([NAMES.index(name) for name in names], dtype=np.uint8)
+    if config.train_share < 1:
+        codes[(codes == TRAIN) & ~_kept(table, config)] = UNUSED_CODE
+    return codes
+
+
+def _kept(table: pa.Table, config: SplitConfig) -> NDArray[np.bool_]:
+    """Whether `train_share` keeps the row, (M,). Not by the hash that splits: its training rows are all near 1."""
+    ids = table[MATERIAL_ID].to_pylist()
+    fractions = [stable_fraction(f"train share\0{name}", config.train_share_seed) for name in ids]
+    return np.array(fractions) < config.train_share
+
+
+def fold_column(names: list[str], config: SplitConfig) -> str | None:
+    """The column of published folds that `config` chooses among the columns `names`; None if there is none.
+
+    Raises InputError if it names a column that is not there.
+    """
+    column = _published_column(names, config)
+    return column if column is not None and column.endswith("fold") else None
 
 
 def _published_column(names: list[str], config: SplitConfig) -> str | None:
@@ -62,7 +87,7 @@ def _published_column(names: list[str], config: SplitConfig) -> str | None:
         return config.column
     if not config.published:
         return None
-    if "split" in known:
+    if "split" in known and config.folds is None:
         return "split"
     folds = [name for name in known if name.endswith("fold")]
     return folds[0] if len(folds) == 1 else None
@@ -74,7 +99,12 @@ def _phrase(said: set[str], column: str, config: SplitConfig) -> str:
     if column.endswith("fold"):
         if str(config.fold) not in said:
             raise InputError(f"split.fold {config.fold}: {column} has {', '.join(sorted(said))}")
+        if config.folds not in (None, len(said)):
+            hint = "split.published=false draws folds by hash"
+            raise InputError(f"split.folds {config.folds}: {column} has {len(said)} folds; {hint}")
         split_by += f", fold {config.fold}"
+    elif config.folds is not None:
+        raise InputError(f"split.folds {config.folds}: {column} has no folds; split.column=null draws them by hash")
     elif _reports_validation(said):
         split_by += ", its validation rows reported as test"
     if column.endswith("fold") or _cuts_validation(said):
@@ -115,6 +145,10 @@ def _examples(said: set[str]) -> str:
 
 def _drawn(group: str, config: SplitConfig) -> str:
     fraction = _fraction(group, config)
+    if config.folds is not None:
+        # By a second hash: the validation rows, cut by the first, are then drawn from all folds alike.
+        place = int(stable_fraction(f"fold\0{group}", config.seed) * config.folds)
+        return "test" if place == config.fold else "validation" if fraction < config.validation else "train"
     if fraction < config.validation:
         return "validation"
     return "test" if fraction < config.validation + config.test else "train"

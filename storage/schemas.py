@@ -167,6 +167,28 @@ PREDICTIONS = pa.schema(
 )
 """One row a structure of any split, in the target's unit; a probability in a classification."""
 
+OUT_OF_FOLD = pa.schema([_field("fold", pa.int32()), *(field for field in PREDICTIONS if field.name != "split")])
+"""One row a structure: what the model of the fold in which it is a test row predicts for it."""
+
+FOLDS = pa.schema(
+    [
+        _field("fold", pa.int32()),
+        _field("train", pa.int64()),  # rows
+        _field("validation", pa.int64()),
+        _field("test", pa.int64()),
+        _field("epochs", pa.int32()),
+        _field("kept_epoch", pa.int32()),
+        _field("mae", pa.float64(), "of the target", nullable=True),  # of the test rows, null for a classification
+        _field("rmse", pa.float64(), "of the target", nullable=True),
+        _field("r2", pa.float64(), nullable=True),
+        _field("baseline_mae", pa.float64(), "of the target", nullable=True),
+        _field("roc_auc", pa.float64(), nullable=True),  # null for a regression
+        _field("accuracy", pa.float64(), nullable=True),
+        _field("baseline_accuracy", pa.float64(), nullable=True),
+    ]
+)
+"""One row a fold of a cross-validation: its rows, its training, and the errors of its test rows."""
+
 HISTORY = pa.schema(
     [
         _field("epoch", pa.int32()),

@@ -56,6 +56,13 @@ class Table:
         """The columns with splits that the table publishes."""
         return split_columns(self._columns[0])
 
+    def split_values(self, column: str) -> set[str]:
+        """All that a split column of the table says."""
+        from crystals.sources.batches import split_name
+
+        said = {split_name(row.get(column)) for row in rows_of(self._path, {column})}
+        return {value for value in said if value is not None}
+
     def contents(self) -> str:
         """sha256 of the file."""
         return digest_of_file(self._path)

@@ -1,5 +1,6 @@
 """The models of a study, read from the tables of their trainings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class TrainedModel(BaseModel):
     history: Path
     epochs: int
     kept_epoch: int
+    weights: int
     parameters: dict[str, Any]  # model, train, split
     split: dict[str, int]  # rows by the name of their split
 
@@ -48,13 +50,10 @@ class TrainedModel(BaseModel):
         return pq.read_table(self.history).to_pandas()
 
 
-def absolute_errors(models: list[TrainedModel]) -> NDArray[np.float64]:
-    """Absolute errors of the test rows, (models, rows); the rows are the same, in the same order, for all models.
-
-    Raises ValueError if the models have other test rows than the first.
-    """
+def absolute_errors(models: Sequence[TrainedModel]) -> NDArray[np.float64]:
+    """Absolute errors of the test rows that all models have, (models, rows), in the unit of the target."""
     tables = [model.test_rows() for model in models]
-    for model, table in zip(models, tables, strict=True):
-        if not table[MATERIAL_ID].equals(tables[0][MATERIAL_ID]):
-            raise ValueError(f"{model.label}: has other test rows than {models[0].label}")
-    return np.abs([np.asarray(table["predicted"]) - np.asarray(table["target"]) for table in tables])
+    names = [np.asarray(table[MATERIAL_ID].to_pylist(), dtype=object) for table in tables]
+    common = set(names[0]).intersection(*names[1:])
+    kept = [table.filter(pa.array([name in common for name in ids])) for table, ids in zip(tables, names, strict=True)]
+    return np.abs([table["predicted"].to_numpy() - table["target"].to_numpy() for table in kept])

@@ -4,18 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from flows.config import RetrainConfig
-
-AtOnce = Annotated[int, Field(ge=1, le=64, description="Models that are trained side by side.")]
+from flows.study_config import StudyConfig
 
 
-class CrossvalidateConfig(RetrainConfig):
+class CrossvalidateConfig(StudyConfig):
     """The parameters of the flow `crossvalidate`: those of `retrain`, and which folds."""
 
     folds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, min_length=1, description="The folds to run, as [0, 1]; null is all that the source or split.folds has."
     )
-    at_once: AtOnce = 1
 
     @field_validator("folds")
     @classmethod

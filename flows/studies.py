@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from crystals.sources.registry import split_columns_of, split_values_of
+from flows.ablate_config import AblateConfig
 from flows.config import RetrainConfig
 from flows.crossvalidate_config import CrossvalidateConfig
+from flows.curve_config import CurveConfig
 from gnn.folds import choose, fold_numbers
 from gnn.splits import fold_column
 
@@ -37,5 +39,20 @@ STUDIES = {
         "the error over folds, each a test set once",
         "Train one model a fold, the source's folds or drawn ones, and report the mean and deviation of their errors. "
         "Models that are in the store are not trained again.",
+    ),
+    "ablate": StudyCommand(
+        "flows.ablate:ablate",
+        AblateConfig,
+        AblateConfig.settings,
+        "what each part of the model is worth",
+        "Train the model and variants of it, each without or with another part, with several seeds on one split, and "
+        "report the differences with their confidence intervals.",
+    ),
+    "curve": StudyCommand(
+        "flows.curve:curve",
+        CurveConfig,
+        CurveConfig.settings,
+        "the error against the number of training structures",
+        "Train on shares of the training rows, fit a power law, and say how much data an error (goal) needs.",
     ),
 }

@@ -37,6 +37,7 @@ def models_of(trained: Artefacts, context: RunContext) -> list[dict[str, Any]]:
             "label": label,
             "predictions": context.file(artefact, "predictions.parquet"),
             "history": context.file(artefact, "history.parquet"),
+            "weights": artefact.facts["parameters"],
             "parameters": {name: artefact.parameters[name] for name in ("model", "train", "split")},
             **{name: artefact.facts[name] for name in ("epochs", "kept_epoch", "split")},
         }

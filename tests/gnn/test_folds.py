@@ -1,4 +1,4 @@
-"""Folds and shares of the training rows: each row is tested once, validation never is, small shares lie in large ones."""
+"""Folds and shares of the training rows: a row is tested once, and a small share lies in a large one."""
 
 import numpy as np
 import pyarrow as pa

@@ -35,7 +35,7 @@ def _model(folder: Path, label: str, target: Any, predicted: Any, split: list[st
     counts = {name: split.count(name) for name in set(split)}
     parameters = {"split": {"group": "material"}, "train": {}, "model": {}} | changes.pop("parameters", {})
     paths = {"predictions": path / "predictions.parquet", "history": path / "history.parquet"}
-    return TrainedModel(label=label, **paths, epochs=3, kept_epoch=3, split=counts, parameters=parameters)
+    return TrainedModel(label=label, **paths, epochs=3, kept_epoch=3, weights=100, split=counts, parameters=parameters)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from evaluation.bootstrap import relative_difference
-from evaluation.formatting import Scale, error_scale, format_count, plus_minus, significant
+from evaluation.formatting import Scale, error_scale, format_count, format_signed_share, plus_minus, significant
 from evaluation.study_figures import Difference, difference_figure, learning_curves
 from evaluation.study_models import TrainedModel, absolute_errors
 from evaluation.study_page import Number, Section, StudyAbout, StudyPage, Table, write
@@ -71,7 +71,7 @@ def page_of(
     said = about_gate(without_gate) if without_gate else f"The largest difference is {largest.name}: {largest.text}."
     numbers = [
         Number("Full model, MAE", _error(rows[0], scale), scale.unit),
-        *([Number("Without the gate", f"{without_gate.middle:+.1%}".replace("%", " %"))] if without_gate else []),
+        *([Number("Without the gate", format_signed_share(without_gate.middle))] if without_gate else []),
         Number("Variants", str(len(found))),
         Number("Seeds", str(rows[0]["seeds"])),
         Number("Test structures", f"{errors.shape[1]:,}"),
@@ -108,31 +108,35 @@ def about_gate(found: Difference) -> str:
 
 def _sections(spec: AblateSpec, rows: list[dict[str, Any]], found: list[Difference], scale: Scale) -> list[Section]:
     predicted = {each.name: PREDICTED for each in found if spec.settings[each.name] == GATE}
-    learning = learning_curves(
-        {name: models[0].learning() for name, models in spec.variants.items()}, scale, errors=True
-    )
+    histories = {name: models[0].learning() for name, models in spec.variants.items()}
+    learning = learning_curves(histories, scale, "The first seed of each, on the validation rows that all share.")
     figures = [(difference_figure(found, predicted), "half"), *([(learning, "half")] if learning else [])]
-    return [Section("What each part is worth", tables=[_table(rows, found, scale)], figures=figures)]
+    tables = [_table(rows, found, scale), _settings_table(rows)]
+    return [Section("What each part is worth", tables=tables, figures=figures)]
 
 
 def _table(rows: list[dict[str, Any]], found: list[Difference], scale: Scale) -> Table:
-    texts = ["", *(each.text for each in found)]
+    ends = ["", *(f"{format_signed_share(each.low)} to {format_signed_share(each.high)}" for each in found)]
+    middles = ["", *(format_signed_share(each.middle) for each in found)]
     cells = [
-        [row["variant"], _settings(json.loads(row["settings"])), _error(row, scale), text, f"{row['parameters']:,}"]
-        for row, text in zip(rows, texts, strict=True)
+        [row["variant"], _error(row, scale), middle, end] for row, middle, end in zip(rows, middles, ends, strict=True)
     ]
     unit = f" ({scale.unit})" if scale.unit else ""
-    seeds = rows[0]["seeds"]
     return Table(
         "The variants",
-        ["Variant", "Settings", f"Test MAE{unit}", "Difference (95 % interval)", "Weights"],
+        ["Variant", f"Test MAE{unit}", "Difference", "95 % interval"],
         cells,
         caption="MAE: mean ± standard deviation over the seeds. The interval is a bootstrap over test structures, the "
         "same for both models, and over each model's seeds: it holds what other test structures of this kind and other "
-        f"seeds would change, not what another data set would. {_about_seeds(seeds)}",
-        words=2,
+        f"seeds would change, not what another data set would. {_about_seeds(rows[0]['seeds'])}",
         best=0,
+        width="half",
     )
+
+
+def _settings_table(rows: list[dict[str, Any]]) -> Table:
+    cells = [[row["variant"], _settings(json.loads(row["settings"])), f"{row['parameters']:,}"] for row in rows]
+    return Table("Their settings", ["Variant", "Settings", "Weights"], cells, words=2, width="half")
 
 
 def _about_seeds(seeds: int) -> str:

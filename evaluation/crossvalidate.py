@@ -129,7 +129,7 @@ def _sections(
 ) -> list[Section]:
     classes = spec.about.task == "classification"
     histories = {f"fold {fold}": model.learning() for fold, model in spec.models.items()}
-    learning = learning_curves(histories, scale, errors=not classes)
+    learning = learning_curves(histories, scale, "Each on validation rows of its own.", errors=not classes)
     frame = _frame(everything)
     predicted = figures.reliability_figure(frame) if classes else _parity(spec, everything)
     errors = errors_by_group(everything, spec.about.task).to_pylist()

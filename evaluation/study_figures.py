@@ -12,10 +12,12 @@ from evaluation.power_law import PowerLaw, structures_for
 COLOURS = 6  # that the style sheet has for lines
 
 
-def learning_curves(histories: Mapping[str, pd.DataFrame], scale: Scale, *, errors: bool) -> Figure | None:
+def learning_curves(
+    histories: Mapping[str, pd.DataFrame], scale: Scale, caption: str, *, errors: bool = True
+) -> Figure | None:
     """The validation error by epoch of several trainings, by the name of each.
 
-    `errors` says that it is in the target's unit.
+    `errors` says that it is in the target's unit, `caption` on which rows it is.
     """
     found = {name: rows.dropna() for name, rows in histories.items() if len(rows.dropna())}
     if not found:
@@ -32,17 +34,22 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], scale: Scale, *, erro
         Axis(0.5, last + 0.5, "Epoch"), y, f"Validation error by epoch of {len(curves)} trainings.", height=340
     )
     for number, (epoch, values) in enumerate(curves.values()):
-        chart.line(epoch, values, f"line s{number % COLOURS}")
+        chart.line(epoch, values, _style(number))
     for number, (name, (epoch, values)) in enumerate(curves.items()):
         tip = f"{name}, epoch {int(epoch[-1])}: {significant(float(values[-1]))}{unit}"
         chart.dots(epoch[-1:], values[-1:], f"dot s{number % COLOURS}", tip)
-    key = [(f"line s{number % COLOURS}", name) for number, name in enumerate(curves)]
+    key = [(_style(number), name) for number, name in enumerate(curves)]
     numbers = {
         "epoch": [e for epoch, _ in curves.values() for e in epoch.tolist()],
         f"validation error{unit}": [v for _, values in curves.values() for v in values.tolist()],
         "training": [float(n) for n, (epoch, _) in enumerate(curves.values()) for _ in epoch],
     }
-    return Figure("Learning curves", [chart], "Each on validation rows of its own.", key, numbers)
+    return Figure("Learning curves", [chart], caption, key, numbers)
+
+
+def _style(number: int) -> str:
+    """The style of the line with that number: when all colours are used, they come again with dashes."""
+    return f"line s{number % COLOURS}" + (" dashed" if number >= COLOURS else "")
 
 
 class Difference(NamedTuple):
@@ -69,7 +76,7 @@ def difference_figure(found: Sequence[Difference], predicted: Mapping[str, tuple
         *(e for each in found for e in (each.low, each.high)),
         *(e for pair in predicted.values() for e in pair),
     ]
-    x = spanning([100 * end for end in ends], "Difference from the full model's MAE (%)")
+    x = spanning([100 * end for end in ends], "Difference in MAE (%)")
     alt_text = f"Differences of {len(found)} variants from the full model, with their 95 % intervals."
     chart = Chart(x, named([each.name for each in found]), alt_text, height=70 + 30 * len(found))
     zero = float(chart.across(0.0))

@@ -3,7 +3,7 @@
     python deployments/reports.py [--store store] [--host 127.0.0.1] [--port 4280]
 
     /                                      the index of runs
-    /<key>/report.html, summary.md         a report
+    /<key>/report.html, summary.md         a report, or the page of a study
     /model/<key>/model.zip                 what `cgcnn predict --model` takes, unpacked
     /model/<key>/predictions.csv, .parquet
 
@@ -41,6 +41,7 @@ from storage.disk import fault_of
 from storage.errors import InputError, WorldError
 from storage.registry import Card, runs
 from storage.store import Store
+from storage.studies import STUDIES, studies
 
 REPORT, MODELS = "report", ("train-model", "ensemble")  # the served steps of the store
 REPORT_FILES = ("report.html", "summary.md")
@@ -79,7 +80,8 @@ def reports_app(store: Store) -> Starlette:
 def index(store: Store, _request: Request) -> Response:
     """The index of runs, as the store is now."""
     damage: list[str] = []
-    page = index_page(runs(store, damage.append), lineages(store, damage.append), served_links, store.address)
+    pages = [(study, f"./{study.report.partition('/')[2]}") for study in studies(store, damage.append)]
+    page = index_page(runs(store, damage.append), lineages(store, damage.append), served_links, store.address, pages)
     for line in damage:
         log.warning("%s", line)
     return _page(page)
@@ -93,11 +95,12 @@ def served_links(card: Card) -> Links:
 
 
 def report_file(store: Store, request: Request) -> Response:
-    """A report's page or its summary."""
+    """The page of a report or a study, or its summary."""
     key, name = request.path_params["key"], request.path_params["name"]
-    if name not in REPORT_FILES:
+    if name not in REPORT_FILES or not KEY.fullmatch(key):
         raise HTTPException(404)
-    path = file_in(store, REPORT, key, name)
+    step = next((step for step in (REPORT, *STUDIES) if store.read(step, key)), REPORT)
+    path = file_in(store, step, key, name)
     if name == "report.html":
         return FileResponse(path, headers={"Content-Security-Policy": policy_of(_head(path))})
     return FileResponse(path, media_type="text/plain; charset=utf-8")

@@ -70,6 +70,23 @@ def round_step(least: float) -> float:
     return next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= least * (1 - 1e-9))
 
 
+@dataclass(frozen=True)
+class NamedAxis(Axis):
+    """An axis with a name at each whole number from 0: the last name is at `high` − ½."""
+
+    names: tuple[str, ...] = ()
+
+    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:  # noqa: ARG002  every name is shown
+        """(position along the axis, name)."""
+        return [(float(self.fraction(place)), name) for place, name in enumerate(self.names)]
+
+
+def named(names: Sequence[str]) -> NamedAxis:
+    """An axis with these names, the first at the far end."""
+    short = tuple(name if len(name) <= 26 else f"{name[:25]}…" for name in reversed(names))
+    return NamedAxis(-0.5, len(names) - 0.5, "", names=short)
+
+
 def spanning(values: Iterable[float], label: str, margin: float = 0.04) -> Axis:
     """A linear axis that holds all values, wider by the share `margin` of their range at each end.
 

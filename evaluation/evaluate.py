@@ -7,6 +7,7 @@ classification, `target` is 0 or 1 and `predicted` is the probability of 1.
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,7 +151,7 @@ def by_distance(table: pa.Table, task: str) -> tuple[list[tuple[str, NDArray[np.
     return errors_by_distance(test["formula"].to_pylist(), train["formula"].to_pylist(), test_errors(test, task))
 
 
-def errors_by_group(table: pa.Table, task: str, distances: list[tuple[str, NDArray[np.float64]]]) -> pa.Table:
+def errors_by_group(table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = ()) -> pa.Table:
     """Mean absolute error of the test rows by elements, their number, crystal system, and distance (schemas.ERRORS).
 
     In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.

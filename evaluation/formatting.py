@@ -67,6 +67,14 @@ def fixed(value: float, decimals: int) -> str:
     return format_signed(value, f",.{decimals}f")
 
 
+def plus_minus(value: float, spread: float) -> str:
+    """39.1 ± 2.6: the spread with two significant digits, the value with as many decimals; no ± for no spread."""
+    if not math.isfinite(value) or not math.isfinite(spread) or spread <= 0:
+        return significant(value)
+    places = max(0, 1 - math.floor(math.log10(float(f"{spread:.1e}"))))
+    return f"{fixed(value, places)} ± {fixed(spread, places)}"
+
+
 def format_signed(value: float, layout: str, factor: float = 1.0) -> str:
     """`value` × `factor` in the format `layout`, with − for a negative number, and no sign if it is rounded to zero."""
     text = format(value * factor, layout)

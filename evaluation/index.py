@@ -13,6 +13,7 @@ from evaluation.lineage_chart import lineage_figure, measure_name
 from storage.artefact import format_minute
 from storage.champions import Lineage
 from storage.registry import Card, Run
+from storage.studies import Study
 
 
 class Links(NamedTuple):
@@ -22,8 +23,17 @@ class Links(NamedTuple):
     files: list[tuple[str, str]]
 
 
-def index_page(runs: Sequence[Run], lineages: Sequence[Lineage], links: Callable[[Card], Links], place: str) -> str:
-    """HTML of the index. `runs` newest first; `links` returns a card's addresses; `place` names the store."""
+def index_page(
+    runs: Sequence[Run],
+    lineages: Sequence[Lineage],
+    links: Callable[[Card], Links],
+    place: str,
+    studies: Sequence[tuple[Study, str]] = (),
+) -> str:
+    """HTML of the index. `runs` newest first; `links` returns a card's addresses; `place` names the store.
+
+    `studies` newest first, each with the address of its page.
+    """
     cards: dict[str, Card] = {}
     for run in runs:  # the newest of several cards of one model
         cards.setdefault(run.card.model, run.card)
@@ -32,9 +42,10 @@ def index_page(runs: Sequence[Run], lineages: Sequence[Lineage], links: Callable
     figures = [lineage_figure(known, cards, scales[known.name]) for known in lineages if known.name in scales]
     view = {
         "place": place,
-        "summary": _summary(runs, lineages),
+        "summary": _summary(runs, lineages, studies),
         "figures": sorted((figure for figure in figures if figure), key=lambda figure: not figure.charts),
         "rows": [_row(run, champions.get(run.card.name), scales[run.card.name], links(run.card)) for run in runs],
+        "studies": [(study.card, format_minute(study.finished), address) for study, address in studies],
         "notes": sorted({(_source(run.card), run.card.note) for run in runs if run.card.note}),
     }
     return render("index.html.jinja", view, scripts=["index.js"], styles=["index.css"])
@@ -46,11 +57,14 @@ def _scale(name: str, runs: Sequence[Run], champions: Mapping[str, Card | None])
     return error_scale(newest.unit if newest.task == "regression" else "", (champions.get(name) or newest).test)
 
 
-def _summary(runs: Sequence[Run], lineages: Sequence[Lineage]) -> str:
-    if not runs:
+def _summary(runs: Sequence[Run], lineages: Sequence[Lineage], studies: Sequence[tuple[Study, str]]) -> str:
+    stamps = [*(run.finished for run in runs), *(study.finished for study, _ in studies)]
+    if not stamps:
         return "No runs yet."
-    known = format_count(len(lineages), "champion")
-    return f"{format_count(len(runs), 'run')}, {known}; the newest finished on {format_minute(runs[0].finished)} UTC."
+    counts = [format_count(len(runs), "run"), format_count(len(lineages), "champion")]
+    if studies:
+        counts.append(f"{len(studies):,} {'study' if len(studies) == 1 else 'studies'}")
+    return f"{', '.join(counts)}; the newest finished on {format_minute(max(stamps))} UTC."
 
 
 def _source(card: Card) -> str:

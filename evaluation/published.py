@@ -42,6 +42,16 @@ def published(source: str, target: str, unit: str) -> list[dict[str, str | float
     return [figure.as_record(unit) for figure in FIGURES.get((stem, target), [])]
 
 
+def published_over_folds(source: str, target: str, unit: str, *, same_folds: bool) -> list[dict[str, str | float]]:
+    """Published means over Matbench's five folds, as `published` returns them; [] if none are known.
+
+    `same_folds` says that the folds are Matbench's own; of five other folds, only figures count whose protocol says
+    that nobody has the same.
+    """
+    protocol = MATBENCH if same_folds else PEROVSKITES
+    return [figure for figure in published(source, target, unit) if figure["protocol"] == protocol]
+
+
 def _list_published(unit: str, protocol: str, rows: list[tuple[str, float, str]]) -> list[Published]:
     return [Published(method, value, value, unit, source, protocol) for method, value, source in rows]
 

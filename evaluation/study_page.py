@@ -73,6 +73,7 @@ class StudyPage:
     models: int
     numbers: Sequence[Number]
     sections: Sequence[Section] = field(default_factory=list)
+    points: dict[str, Any] | None = None  # of parity.label_points, where a figure has named points
 
 
 def write(page: StudyPage, output: Path) -> Facts:

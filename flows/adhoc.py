@@ -35,15 +35,18 @@ def retrain_here(config: RetrainConfig, *, verbose: bool = False) -> list[str]:
 
 def study_here(entry: str, config: RetrainConfig, *, verbose: bool = False) -> list[str]:
     """Run the flow `entry` (`module:name`), which makes a study. Returns the last lines to print."""
-    made = watched(config, lambda ready: run_flow(entry, config, ready), verbose=verbose)
+    kind = entry.rpartition(":")[2]
+    made = watched(config, lambda ready: run_flow(entry, config, ready), verbose=verbose, study=kind)
     store = Store.at(config.store)
     card = StudyCard.model_validate_json(store.path(made, STUDY).read_bytes())
     note = f"  ({card.note})" if card.note else ""
     return [card.run, f"{card.headline}{note}", f"report: {store.location(f'{made.step}/{made.key}/report.html')}"]
 
 
-def watched(config: RetrainConfig, run: Callable[[Callable[[], object]], T], *, verbose: bool) -> T:
-    """What `run` returns. It is called with what it has to call when Prefect is ready.
+def watched(
+    config: RetrainConfig, run: Callable[[Callable[[], object]], T], *, verbose: bool, study: str | None = None
+) -> T:
+    """What `run` returns. It is called with what it has to call when Prefect is ready; `study` names a flow of one.
 
     Where stderr is a terminal it shows the steps, and Prefect's log goes to a file in the store; with `verbose` its
     lines appear on the terminal, too.
@@ -53,11 +56,12 @@ def watched(config: RetrainConfig, run: Callable[[Callable[[], object]], T], *, 
     store.check()
     if not sys.stderr.isatty():
         return run(lambda: None)
-    from tasks.terminal import display, print_log  # rich is needed by nobody else
+    from tasks.terminal import STEPS, display, print_log, study_steps  # rich is needed by nobody else
 
     url = os.environ.get("PREFECT_API_URL")
     opening = f"connecting to Prefect at {url} ..." if url else "starting Prefect ..."
-    with display(_log_file(store, resolved), opening) as shown:
+    steps = STEPS if study is None else study_steps(study)
+    with display(_log_file(store, resolved), opening, steps) as shown:
         return run(lambda: print_log(shown) if verbose else None)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from flows.config import Config, RetrainConfig, assignment, configured_as, keys, preset_or_file
 from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
+from flows.studies import STUDIES
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
 from storage.text import one_line, printable
@@ -89,7 +90,7 @@ def parser() -> OneLineParser:
     )
     top.add_argument("--version", action="version", version=f"cgcnn-flows {version('cgcnn-flows')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_retrain, _add_predict, _add_show, _add_compare, _add_models):
+    for add in (_add_retrain, _add_studies, _add_predict, _add_show, _add_compare, _add_models):
         add(commands)
     return top
 
@@ -105,6 +106,20 @@ def _add_retrain(commands: Any) -> None:
     )
     add_configuration(retrain)
     retrain.set_defaults(run=run_retrain)
+
+
+def _add_studies(commands: Any) -> None:
+    for name, study in STUDIES.items():
+        command = commands.add_parser(
+            name,
+            help=study.help,
+            description=study.description,
+            epilog=described_keys(study.kind),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        add_configuration(command)
+        command.set_defaults(run=run_study, study=study)
 
 
 def add_configuration(command: argparse.ArgumentParser) -> None:
@@ -215,6 +230,20 @@ def run_retrain(options: argparse.Namespace) -> None:
         leave_on_sigterm()
 
     say("\n".join(retrain_here(config, verbose=options.verbose)))
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """`cgcnn crossvalidate` and the other commands that train several models; as `run_retrain`."""
+    if options.is_process:
+        leave_on_ctrl_c()
+    config = configuration_of(options, options.study.kind)
+    options.study.check(config)
+    from flows.adhoc import leave_on_sigterm, study_here  # imports Prefect, which takes seconds
+
+    if options.is_process:
+        leave_on_sigterm()
+
+    say("\n".join(study_here(options.study.entry, config, verbose=options.verbose)))
 
 
 def run_predict(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ The UI's form, the command line, YAML files and Python all use the names that ar
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -183,6 +184,16 @@ def assignment(text: str) -> dict[str, Any]:
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return dict(nested)
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with dotted keys, as in {"train.epochs": 5}, as {"train": {"epochs": 5}}."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        for part in reversed(str(key).split(".")):
+            value = {part: value}
+        found = _merged(found, value)
+    return found
 
 
 def keys(kind: type[BaseModel] = RetrainConfig) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def write_page(root: str, page: Path, warn: Callable[[str], object]) -> str:
         raise InputError(f"--html {page}: there is no folder {page.parent}")
     store = existing(root).absolute()
     found = runs(store, warn)
-    html = index_page(found, lineages(store, warn), lambda card: _links(card, store), store.address)
+    pages = [(study, _address(study.report, store)) for study in studies(store, warn)]
+    html = index_page(found, lineages(store, warn), lambda card: _links(card, store), store.address, pages)
     try:
         page.write_text(html, encoding="utf-8")
     except OSError as error:
@@ -50,13 +51,15 @@ def write_page(root: str, page: Path, warn: Callable[[str], object]) -> str:
 def _links(card: Card, store: Store) -> "Links":
     from evaluation.index import Links
 
-    def address(name: str) -> str:
-        return store.location(name) if store.url else (store.root / name).as_uri()
-
     weights = ["model.safetensors"] if card.members == 1 else [f"model-{n}.safetensors" for n in range(card.members)]
     files = {name: f"{card.model}/{name}" for name in ["model.json", *weights]}
     files["predictions.parquet"] = card.predictions
-    return Links(address(card.report), [(text, address(name)) for text, name in files.items()])
+    return Links(_address(card.report, store), [(text, _address(name, store)) for text, name in files.items()])
+
+
+def _address(name: str, store: Store) -> str:
+    """Where a browser finds a file of the store, by its path from the root."""
+    return store.location(name) if store.url else (store.root / name).as_uri()
 
 
 def existing(root: str) -> Store:

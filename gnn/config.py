@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CHECKPOINT_MINUTES = 5.0
 STALL_TIMEOUT = 1800.0  # s
@@ -32,7 +32,14 @@ class SplitConfig(BaseModel):
     column: str | None = Field(
         None, description="Which published split column to use; null takes `split`, else the source's only fold column."
     )
-    fold: int = Field(0, ge=0, description="Where the source publishes folds: the fold whose rows are the test rows.")
+    fold: int = Field(
+        0, ge=0, description="Of the source's folds, or of `folds`: the one whose rows are the test rows."
+    )
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        None,
+        exclude_if=lambda folds: folds is None,
+        description="Draw that many folds by hash where the source publishes none; null draws no folds.",
+    )
     group: Group = Field(
         "material",
         description="Rows of one group never lie on both sides of a split. prototype: one anonymous formula and space "
@@ -48,6 +55,24 @@ class SplitConfig(BaseModel):
     )
     test: float = Field(0.1, gt=0, lt=0.5, description="Share of the rows that is reported.")
     seed: int = Field(0, description="Another seed, another split.")
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda share: share == 1,
+        description="Share of the training rows that is used; a smaller share is a part of a larger one.",
+    )
+    train_share_seed: int = Field(
+        0, exclude_if=lambda seed: seed == 0, description="Another seed, another part of the training rows."
+    )
+
+    @field_validator("folds")
+    @classmethod
+    def _has_the_fold(cls, folds: int | None, info: ValidationInfo) -> int | None:
+        fold = info.data.get("fold", 0)
+        if folds is not None and fold >= folds:
+            raise ValueError(f"of {folds} folds there is no fold {fold}, the last is {folds - 1}")
+        return folds
 
     @field_validator("leave_out", mode="before")
     @classmethod

@@ -187,6 +187,55 @@ error, calibrated on the validation rows; `low` and `high` are the ends of the c
 unit.
 """
 
+OUT_OF_FOLD = pa.schema([_field("fold", pa.int32()), *(field for field in PREDICTIONS if field.name != "split")])
+"""One row a structure: what the model of the fold in which it is a test row predicts for it."""
+
+FOLDS = pa.schema(
+    [
+        _field("fold", pa.int32()),
+        _field("train", pa.int64()),  # rows
+        _field("validation", pa.int64()),
+        _field("test", pa.int64()),
+        _field("epochs", pa.int32()),
+        _field("kept_epoch", pa.int32()),
+        _field("mae", pa.float64(), "of the target", nullable=True),  # of the test rows, null for a classification
+        _field("rmse", pa.float64(), "of the target", nullable=True),
+        _field("r2", pa.float64(), nullable=True),
+        _field("baseline_mae", pa.float64(), "of the target", nullable=True),
+        _field("roc_auc", pa.float64(), nullable=True),  # null for a regression
+        _field("accuracy", pa.float64(), nullable=True),
+        _field("baseline_accuracy", pa.float64(), nullable=True),
+    ]
+)
+"""One row a fold of a cross-validation: its rows, its training, and the errors of its test rows."""
+
+ABLATION = pa.schema(
+    [
+        _field("variant", pa.string()),
+        _field("settings", pa.string()),  # that differ from the full model's, as JSON
+        _field("seeds", pa.int32()),
+        _field("parameters", pa.int64()),
+        _field("mae", pa.float64(), "of the target"),  # mean over the seeds, of the test rows that all models have
+        _field("mae_deviation", pa.float64(), "of the target", nullable=True),  # over the seeds; null for one
+        _field("difference", pa.float64()),  # from the full model's MAE, as a share of it
+        _field("low", pa.float64()),  # the ends of its 95 % interval
+        _field("high", pa.float64()),
+    ]
+)
+"""One row a variant of an ablation, the full model first."""
+
+CURVE = pa.schema(
+    [
+        _field("share", pa.float64()),  # of the training rows
+        _field("seed", pa.int32()),
+        _field("train", pa.int64()),  # rows
+        _field("epochs", pa.int32()),
+        _field("mae", pa.float64(), "of the target"),
+        _field("rmse", pa.float64(), "of the target"),
+    ]
+)
+"""One row a model of a learning curve: how many rows it was trained on, and the errors of its test rows."""
+
 HISTORY = pa.schema(
     [
         _field("epoch", pa.int32()),

@@ -6,7 +6,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from storage.artefact import Artefact, digest_of
-from tasks.caching import Artefacts
+from tasks.caching import Artefacts, RunContext
 from tasks.report import address_of, asked_of
 
 
@@ -28,6 +28,21 @@ def about_study(
         "task": some.parameters["train"]["task"],
         "configuration": {**asked_of(downloaded), "checks": structures.parameters["checks"], **common},
     }
+
+
+def models_of(trained: Artefacts, context: RunContext) -> list[dict[str, Any]]:
+    """The fields of `evaluation.study_models.TrainedModel` for each model, in their order."""
+    return [
+        {
+            "label": label,
+            "predictions": context.file(artefact, "predictions.parquet"),
+            "history": context.file(artefact, "history.parquet"),
+            "weights": artefact.facts["parameters"],
+            "parameters": {name: artefact.parameters[name] for name in ("model", "train", "split")},
+            **{name: artefact.facts[name] for name in ("epochs", "kept_epoch", "split")},
+        }
+        for label, artefact in trained.by_label.items()
+    ]
 
 
 def publish_study(page: Artefact, arguments: dict[str, Any], _found: bool) -> None:

@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from storage.studies import STUDIES
 from tasks.observer import Observer, observe_with
 
-STEPS = {  # in the order of the flow: name of the Prefect task → name that is shown
+STEPS = {  # of a training, in the order of the flow: name of the Prefect task → name that is shown
     "download": "download",
     "validate": "validate",
     "graphs": "graphs",
@@ -36,6 +38,14 @@ STEPS = {  # in the order of the flow: name of the Prefect task → name that is
     "promote": "promote",
 }
 OPTIONAL = {"ensemble"}  # not announced: most runs do without
+
+
+def study_steps(kind: str) -> dict[str, str]:
+    """The steps of the flow `kind`, one of storage.studies.STUDIES, as STEPS has those of a training."""
+    of_each_model = ("download", "validate", "graphs", "train-model", "ensemble", "evaluate")
+    return {**{step: STEPS[step] for step in of_each_model}, kind: "report"}
+
+
 COLORS = {
     "made": "green",
     "from the store": "cyan",
@@ -50,12 +60,17 @@ STDERR = 2
 
 
 class Display(Observer):
-    """Draws the steps. A finished step's line is printed once; running and waiting steps are redrawn below it."""
+    """Draws the steps. A finished step's line is printed once; running and waiting steps are redrawn below it.
+
+    A step that runs several times, as a training does in a study, has a line each time.
+    """
 
     draws = True
 
-    def __init__(self, console: Console, opening: str, restore: Callable[[], None]) -> None:
+    def __init__(self, console: Console, opening: str, restore: Callable[[], None], steps: Mapping[str, str]) -> None:
         self.console = console
+        self._steps = steps
+        self._at_once: Counter[str] = Counter()  # attempts of a step that are under way
         self._opening, self._restore = opening, restore
         self._opened = time.monotonic()
         self._lock = threading.RLock()
@@ -88,6 +103,7 @@ class Display(Observer):
         """Draw the step as running. Its time counts from its first attempt."""
         with self._lock:
             self._begun.setdefault(step, time.monotonic())
+            self._at_once[step] += 1
             self._state[step] = "running"
 
     def progressed(self, step: str, unit: str, done: int, total: int, note: str = "") -> None:
@@ -104,7 +120,7 @@ class Display(Observer):
 
     def finished(self, step: str, facts: dict[str, Any], found: bool) -> None:
         """Print the step's line."""
-        if step not in STEPS:
+        if step not in self._steps:
             return
         with self._lock:
             last = self._notes.pop(step, "").partition(", ")[2]
@@ -112,12 +128,18 @@ class Display(Observer):
             self._state[step] = "from the store" if found else "made"
             self._notes[step] = ", ".join(filter(None, [numbers(step, facts), last]))
             row = self._row(step)
-            self._begun.pop(step, None)  # of members that are trained side by side, the first has it
+            self._at_once[step] -= 1
+            if self._at_once[step]:
+                self._state[step] = "running"
+                self._notes.pop(step)
+            else:
+                self._begun.pop(step, None)  # of members that are trained side by side, the first has it
         self.console.print(row)
 
     def failed(self, step: str) -> None:
         """Draw the step as failed, until it is started again."""
         with self._lock:
+            self._at_once[step] -= 1
             self._state[step] = "failed"
             self._remove_bar(step)
 
@@ -127,7 +149,7 @@ class Display(Observer):
             if not self._live.is_started:
                 return
             self._state |= {step: "stopped" for step, state in self._state.items() if state == "running"}
-            unfinished = [self._row(step) for step in STEPS if step in self._begun]
+            unfinished = [self._row(step) for step in self._steps if step in self._begun]
         self._live.stop()
         for row in unfinished:
             self.console.print(row)
@@ -142,7 +164,7 @@ class Display(Observer):
             if not self._state:
                 return Text(f"{self._opening} {duration(time.monotonic() - self._opened)}", style="dim")
             drawn: list[RenderableType] = []
-            for step in STEPS:
+            for step in self._steps:
                 if step in self._begun or (step not in self._state and step not in OPTIONAL):
                     drawn.append(self._row(step))
                 if step in self._bar:
@@ -157,7 +179,7 @@ class Display(Observer):
         row.add_column(width=STATE_WIDTH)
         row.add_column(width=TIME_WIDTH, justify="right")
         row.add_column(overflow="fold")
-        cells = [STEPS[step], state, "" if seconds is None else duration(seconds), self._notes.get(step, "")]
+        cells = [self._steps[step], state, "" if seconds is None else duration(seconds), self._notes.get(step, "")]
         style = COLORS[state]
         row.add_row(*[Text(cell, style=style if n == 1 or state == "waiting" else "") for n, cell in enumerate(cells)])
         return row
@@ -187,7 +209,7 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
             return f"test {facts['metric'].upper()} {error}{beside}{intervals}"
         case "compare":
             return f"{'to be promoted' if facts['promoted'] else 'not to be promoted'}: {facts['reason']}"
-        case "report":
+        case _ if step == "report" or step in STUDIES:
             return f"{facts['bytes'] / 1000:,.0f} kB"
     return ""
 
@@ -202,8 +224,8 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def display(log: Path, opening: str) -> Iterator[Display]:
-    """Draw the steps on the terminal, and send what else is written to stderr to the file `log`.
+def display(log: Path, opening: str, steps: Mapping[str, str] = STEPS) -> Iterator[Display]:
+    """Draw the `steps` on the terminal, and send what else is written to stderr to the file `log`.
 
     `opening` is shown until the first step starts. An exception that leaves the block gets a note with the log's path.
     """
@@ -217,7 +239,7 @@ def display(log: Path, opening: str) -> Iterator[Display]:
         sys.stderr = stderr
 
     console = Console(file=os.fdopen(terminal, "w", encoding="utf-8", closefd=False), highlight=False)
-    shown = Display(console, opening, restore)
+    shown = Display(console, opening, restore, steps)
     observe_with(shown)
     os.dup2(file.fileno(), STDERR)  # for the temporary server
     sys.stderr = file  # for Prefect's log handlers

@@ -53,7 +53,7 @@ def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
         **_crystal_columns(crystals),
     }
     splits = schemas.split_columns(schema.names)
-    columns |= {name: [_split(row.values.get(name)) for row in rows] for name in splits}
+    columns |= {name: [split_name(row.values.get(name)) for row in rows] for name in splits}
     for field in schema:
         if field.name not in columns:
             values = [row.values.get(field.name) for row in rows]
@@ -97,7 +97,8 @@ def _spacegroup(value: Any) -> int | None:
     return int(number) if number is not None and 1 <= number <= 230 else None
 
 
-def _split(value: Any) -> str | None:
+def split_name(value: Any) -> str | None:
+    """What a published split column says of a row: train, validation, test, a fold's number, or whatever it says."""
     if value is None or value == "":
         return None
     text = str(value).strip().lower()

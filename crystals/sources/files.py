@@ -177,15 +177,27 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
             yield row if isinstance(row, dict) else {BROKEN_LINE: f"line {number} is not a JSON object"}
 
 
+def matbench_index(path: Path, most: int) -> list[str] | None:
+    """The first `most` ids of a file in Matbench's layout; None if it has another one, or is no JSON at all."""
+    if form_of(path) != ".json":
+        return None
+    with _translated(path):
+        return (
+            None if _starts_a_list(path) else [str(name) for name in itertools.islice(_items(path, "index.item"), most)]
+        )
+
+
+def _starts_a_list(path: Path) -> bool:
+    with _open(path, "rb") as file:
+        return bool(file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["))
+
+
 def _json(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a list of objects, or of Matbench's {"index": […], "columns": […], "data": [[…], …]}."""
-    with _open(path, "rb") as file:
-        start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        file.seek(0)
-        if start == b"[":
-            for number, row in enumerate(_items(path, "item"), start=1):
-                yield row if isinstance(row, dict) else {BROKEN_LINE: f"item {number} is not an object"}
-            return
+    if _starts_a_list(path):
+        for number, row in enumerate(_items(path, "item"), start=1):
+            yield row if isinstance(row, dict) else {BROKEN_LINE: f"item {number} is not an object"}
+        return
     names = [str(name) for name in _items(path, "columns.item")]
     if not names:
         raise InputError(f'{path}: expected a list of objects, or Matbench\'s {{"index", "columns", "data"}}')

@@ -87,6 +87,16 @@ def check_source(
     return ResolvedSource(name, target_of(source, target), open_source(source).contents())
 
 
+def split_columns_of(source: str) -> list[str]:
+    """The columns with splits that the source publishes."""
+    return [] if source == MATERIALS_PROJECT else open_source(source).splits()
+
+
+def split_values_of(source: str, column: str) -> set[str]:
+    """All that a split column of the source says. Only tables have such columns."""
+    return Table(Path(source)).split_values(column)
+
+
 def target_of(source: str, target: str | None) -> str:
     """The target: the given one, the source's only one, or the default of the Materials Project.
 

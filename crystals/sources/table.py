@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from crystals.sources.files import BROKEN_LINE, numeric_columns, rows_of, shortened
-from storage.artefact import digest_of_file
+from crystals.sources.files import BROKEN_LINE, matbench_index, numeric_columns, rows_of, shortened
+from crystals.sources.matbench import folds_of
+from storage.artefact import digest_of, digest_of_file
 from storage.errors import InputError
-from storage.schemas import MATERIAL_ID, RESERVED, splitting_columns
+from storage.matbench import FOLD_COLUMN, FOLDS, ROWS, task_id
+from storage.schemas import MATERIAL_ID, RESERVED, split_columns, splitting_columns
 
 if TYPE_CHECKING:
     from crystals.sources.batches import Row
@@ -52,13 +54,33 @@ class Table:
         """The numeric columns that are not part of the structure."""
         return [name for name in self._columns[1] if _can_be_target(name)]
 
+    @cached_property
+    def _task(self) -> str | None:
+        """The Matbench task, where this is Matbench's own file of it: its rows, in its order, and no folds in it."""
+        if self.title not in ROWS or split_columns(self._columns[0]):
+            return None
+        rows = range(ROWS[self.title])
+        index = matbench_index(self._path, len(rows))
+        named = [str(row) for row in rows], [task_id(self.title, row + 1) for row in rows]
+        return self.title if index in named else None
+
     def splits(self) -> list[str]:
-        """The columns with splits that the table publishes."""
-        return splitting_columns(self._columns[0])
+        """The columns with splits that the table publishes. The file of a Matbench task leaves its folds unsaid."""
+        return [FOLD_COLUMN] if self._task else splitting_columns(self._columns[0])
+
+    def split_values(self, column: str) -> set[str]:
+        """All that a split column of the table says."""
+        from crystals.sources.batches import split_name
+
+        if self._task:
+            return {str(fold) for fold in range(FOLDS)}
+        said = {split_name(row.get(column)) for row in rows_of(self._path, {column})}
+        return {value for value in said if value is not None}
 
     def contents(self) -> str:
-        """sha256 of the file."""
-        return digest_of_file(self._path)
+        """sha256 of the file; of a Matbench task, with its folds."""
+        digest = digest_of_file(self._path)
+        return digest_of([digest, FOLD_COLUMN]) if self._task else digest
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The structures table, with one batch in memory at a time."""
@@ -66,7 +88,10 @@ class Table:
 
         if MATERIAL_ID not in self._columns[0]:
             log.info("%s: no material_id column; rows are named by their number", self.title)
-        rows = rows_of(self._path, {*STRUCTURAL, *self.targets(), *self.splits()})
+        rows: Iterable[dict[str, Any]] = rows_of(self._path, {*STRUCTURAL, *self.targets(), *self.splits()})
+        if self._task:
+            folds = itertools.chain(folds_of(self._task), itertools.repeat(None))
+            rows = ({**row, FOLD_COLUMN: fold} for row, fold in zip(rows, folds, strict=False))
         return batches_of(itertools.starmap(row_of, enumerate(rows, start=1)), schema)
 
 

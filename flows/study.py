@@ -1,0 +1,43 @@
+"""What the flows with several models have in common: their configurations, and what the page says of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.client.schemas.objects import State
+
+from flows.config import RetrainConfig, with_settings
+from flows.outcome import Outcome
+from tasks.caching import Artefacts
+
+GROUPS = ("graphs", "split", "model", "train")
+
+
+def configs_of(config: RetrainConfig, settings: Mapping[str, dict[str, Any]]) -> dict[str, RetrainConfig]:
+    """The configuration of each model by its name: `config` with the settings of that name.
+
+    Raises InputError as `with_settings` does, with the name of the model.
+    """
+    return {name: with_settings(config, changes, RetrainConfig) for name, changes in settings.items()}
+
+
+def common_of(configs: Mapping[str, RetrainConfig]) -> dict[str, Any]:
+    """The settings that all models share, by group: what their weights depend on, and have no difference in."""
+    dumped = [_settings(config) for config in configs.values()]
+    return {
+        group: {
+            key: value for key, value in dumped[0][group].items() if all(d[group].get(key) == value for d in dumped)
+        }
+        for group in GROUPS
+    }
+
+
+def _settings(config: RetrainConfig) -> dict[str, Any]:
+    groups = {name: getattr(config, name) for name in GROUPS} | {"train": config.train.without_placement}
+    return {name: group.model_dump(mode="json") for name, group in groups.items()}
+
+
+def trained_of(outcomes: Mapping[str, Outcome]) -> Artefacts:
+    """The trained models of the outcomes, as one input of a step."""
+    # A step that found its artefact in the store returned a state, which Prefect resolves where a task takes it alone.
+    trained = {name: outcome.trained for name, outcome in outcomes.items()}
+    return Artefacts(by_label={n: made.result() if isinstance(made, State) else made for n, made in trained.items()})

@@ -1,0 +1,97 @@
+"""The report over folds: means and deviations against closed forms, every row once, and Matbench's record."""
+
+import hashlib
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from evaluation.crossvalidate import CrossvalidateSpec, build
+from storage import schemas
+from storage.matbench import ROWS, task_id
+
+ROWS_MADE, OFF = 40, {0: 0.1, 1: 0.2, 2: 0.6}  # how far each fold's predictions are off, eV
+
+
+@pytest.fixture
+def made(tmp_path, about, model):
+    """made(…): makes a cross-validation of three folds in `tmp_path`; its facts."""
+
+    def make(*, column="matbench_test_fold", folds=3, **changes):
+        target = np.linspace(0, 4, ROWS_MADE)
+        models = {}
+        for fold, off in OFF.items():
+            split = ["test" if n % 3 == fold else "validation" if n % 7 == 0 else "train" for n in range(ROWS_MADE)]
+            values = (target > 2).astype(float) if changes.get("task") == "classification" else target
+            predicted = np.clip(np.where(values > 0.5, 0.9 - off, off), 0, 1) if values is not target else target + off
+            models[fold] = model(tmp_path, f"fold {fold}", values, predicted, split)
+        spec = CrossvalidateSpec(
+            output=tmp_path,
+            scratch=tmp_path,
+            about=about("crossvalidate", **changes),
+            models=models,
+            folds=folds,
+            column=column,
+            stamp="2026.01.31 12:00.00",
+        )
+        return build(spec)
+
+    return make
+
+
+def test_mean_and_deviation_are_those_of_the_folds(made, tmp_path):
+    """0.1, 0.2 and 0.6 eV: their mean is 0.3, their deviation √((0.04 + 0.01 + 0.09)/3) = 0.216."""
+    facts = made()
+    assert facts["headline"].startswith("test MAE 0.30 ± 0.22 eV over 3 folds, 40 structures; baseline")
+    summary = (tmp_path / "summary.md").read_text()
+    assert "| fold 2 | 0.600 | 0.600 |" in summary
+    assert "Nothing about a fold's test rows chose anything" in summary
+
+
+def test_every_row_is_predicted_once_and_the_tables_keep_their_schemas(made, tmp_path):
+    made()
+    predictions, folds = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("predictions", "folds"))
+    assert predictions.schema.equals(schemas.OUT_OF_FOLD)
+    assert folds.schema.equals(schemas.FOLDS)
+    assert sorted(predictions["material_id"].to_pylist()) == sorted(f"m-{n}" for n in range(ROWS_MADE))
+    assert folds["mae"].to_pylist() == pytest.approx(list(OFF.values()))
+
+
+def test_the_record_has_matbenchs_layout_scores_and_hash(made, tmp_path):
+    made(title="matbench_phonons")
+    record = json.loads((tmp_path / "record.json").read_text())
+    task = record["tasks"]["matbench_phonons"]
+    assert (record["@class"], task["@class"]) == ("MatbenchBenchmark", "MatbenchTask")
+    assert record["benchmark_name"] == task["benchmark_name"] == "matbench_v0.1"
+    fold = task["results"]["fold_1"]
+    assert set(fold) == {"data", "parameters", "scores", "uncertainty"}
+    assert fold["data"]["m-4"] == pytest.approx(4 * 4 / 39 + 0.2)
+    assert fold["scores"] == pytest.approx({"mae": 0.2, "rmse": 0.2, "max_error": 0.2, "mape": fold["scores"]["mape"]})
+    told = record.pop("hash")
+    assert told == hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def test_only_a_whole_matbench_task_is_called_one(made, tmp_path):
+    made(title="matbench_phonons")
+    summary = (tmp_path / "summary.md").read_text()
+    assert "those that the source publishes" in summary
+    assert "ALIGNN" not in summary
+
+
+def test_rows_have_the_names_that_matbench_gives_them():
+    assert task_id("matbench_phonons", 7) == "mb-phonons-0007"
+    assert task_id("matbench_mp_e_form", ROWS["matbench_mp_e_form"]) == "mb-mp-e-form-132752"
+
+
+def test_some_of_the_folds_are_called_some(made, tmp_path):
+    assert "over 3 of 5 folds" in made(folds=5, column=None)["headline"]
+    assert "drawn by a hash of the material" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_classification_reports_roc_auc(made, tmp_path):
+    """The positives' probabilities, 0.8, 0.7 and 0.3, are above the negatives' in the folds 0 and 1, and not in 2."""
+    facts = made(task="classification", unit="eV")
+    assert facts["headline"].startswith("test ROC-AUC 0.67 ± 0.47 over 3 folds")
+    scores = json.loads((tmp_path / "record.json").read_text())["tasks"]["made-up"]["results"]["fold_0"]["scores"]
+    assert scores == {"accuracy": 1.0, "balanced_accuracy": 1.0, "f1": 1.0, "rocauc": 1.0}

@@ -23,7 +23,7 @@ from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
 
-SAME = ("target", "unit", "split", "split_by")  # facts
+SAME = ("target", "unit", "split", "split_by", "start_from")  # facts; the last where there is one
 DIFFERENT = ("data", "device")
 
 
@@ -120,7 +120,7 @@ def together(facts: Sequence[Facts]) -> Facts:
 
     kept = {each["kept_epoch"] for each in facts}
     return {
-        **{name: facts[0][name] for name in SAME},
+        **{name: facts[0][name] for name in SAME if name in facts[0]},
         "members": len(facts),
         "parameters": sum(each["parameters"] for each in facts),
         "epochs": max(each["epochs"] for each in facts),

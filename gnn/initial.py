@@ -37,8 +37,8 @@ def is_readout(name: str) -> bool:
     return name.startswith(("hidden.", "out."))
 
 
-def start_from(model: nn.Module, config: ModelConfig, folder: Path, *, keep_readout: bool) -> None:
-    """Overwrite the weights of `model` with those of the trained model in `folder`.
+def start_from(model: nn.Module, config: ModelConfig, folder: Path, *, keep_readout: bool) -> str:
+    """Overwrite the weights of `model` with those of the trained model in `folder`; returns the target of that.
 
     Without `keep_readout` the readout stays as it is. Raises InputError where the two models differ.
     """
@@ -52,6 +52,7 @@ def start_from(model: nn.Module, config: ModelConfig, folder: Path, *, keep_read
         len(card.elements),
         "kept" if keep_readout else "fresh",
     )
+    return card.target
 
 
 if __name__ == "__main__":

@@ -98,8 +98,9 @@ def train(spec: TrainSpec) -> Facts:
         # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its
         # reader.
         model = build_model(spec.model, trust_code=True).to(device)
+        started: dict[str, str] = {}
         if spec.start is not None:
-            start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
+            started["start_from"] = start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         waited: list[float] = []
@@ -134,6 +135,7 @@ def train(spec: TrainSpec) -> Facts:
         "split": {name: int((codes == code).sum()) for code, name in enumerate(NAMES) if (codes == code).any()},
         "split_by": split_by,
         "resumed_from": resumed_from,
+        **started,
     }
 
 

@@ -79,6 +79,7 @@ def promote(
         predictions=f"{model_of(trained)}/predictions.parquet",
         report=f"{page.step}/{page.key}/report.html",
         members=trained.facts.get("members", 1),
+        start_from=trained.facts.get("start_from", ""),
         coverage=_coverage(metrics),
     )
     return BuildPlan(program=Program(module="storage.registry", spec={"card": card}))

@@ -90,6 +90,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             "checks": structures.parameters["checks"],
             "graphs": graphs.parameters["config"],
             **{name: parameters[name] for name in ("split", "model", "train")},
+            **({"start_from": training["start_from"]} if "start_from" in training else {}),
         },
         "atoms": built["atoms"],
         "orbits": built["orbits"],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.formatting import Scale, error_scale, format_count, plus_minus, share, significant
+from evaluation.formatting import Scale, error_scale, plus_minus, share, significant
 from evaluation.power_law import PowerLaw, fit, structures_for
 from evaluation.study_figures import power_figure
 from evaluation.study_models import TrainedModel
@@ -146,7 +146,8 @@ def _table(rows: Rows, law: PowerLaw, scale: Scale) -> Table:
         line = scale.show(law.error(count))
         cells.append([f"{part:.4g}", f"{count:,.0f}", plus_minus(float(errors.mean()), spread), line, _epochs(found)])
     unit = f" ({scale.unit})" if scale.unit else ""
-    seeds = format_count(len({row["seed"] for row in rows}), "seed")
+    seeds = len({row["seed"] for row in rows})
+    what = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One model a share"
     epochs = "All models saw their rows equally often, so those with few rows took fewer steps"
     if len({row["epochs"] for row in rows}) > 1:
         epochs = "The number of epochs grows as the rows become fewer, so that all models took about as many steps"
@@ -154,7 +155,7 @@ def _table(rows: Rows, law: PowerLaw, scale: Scale) -> Table:
         "Error by training structures",
         ["Share", "Structures", f"Test MAE{unit}", f"Line{unit}", "Epochs"],
         cells,
-        caption=f"Mean ± standard deviation over {seeds}: another seed has other initial weights and another part of "
+        caption=f"{what}: another seed has other initial weights and another part of "
         "the training rows. The test rows are the same for all; a smaller part lies within a larger one. "
         f"{epochs}. The line is fitted to the means of the logarithms; its interval is Student's t of their scatter "
         "about it.",

@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from crystals.sources.registry import split_columns_of, split_values_of
 from flows.ablate_config import AblateConfig
 from flows.config import RetrainConfig
 from flows.crossvalidate_config import CrossvalidateConfig
 from flows.curve_config import CurveConfig
-from gnn.folds import choose, fold_numbers
-from gnn.splits import fold_column
 
 
 class StudyCommand(NamedTuple):
@@ -24,6 +21,10 @@ class StudyCommand(NamedTuple):
 
 def check_folds(config: CrossvalidateConfig) -> None:
     """Raises InputError for a fold that the source or `split.folds` does not have, before anything is downloaded."""
+    from crystals.sources.registry import split_columns_of, split_values_of  # the help needs none of what these import
+    from gnn.folds import choose, fold_numbers
+    from gnn.splits import fold_column
+
     column = fold_column(split_columns_of(config.source), config.split)
     if column is None:
         choose(None, config.split, config.folds)

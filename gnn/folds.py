@@ -35,6 +35,8 @@ def choose(published: tuple[str, list[int]] | None, split: SplitConfig, wanted: 
 
     Raises InputError for a fold that is not there.
     """
+    if published is None and split.column is not None:
+        raise InputError(f"split.column {split.column}: has no folds; split.column=null draws them by hash")
     column, there = published or (None, list(range(split.folds or FOLDS)))
     missing = [fold for fold in wanted or [] if fold not in there]
     where = f"{column} has" if column else "the folds are"

@@ -118,3 +118,8 @@ def test_all_folds_are_chosen_unless_some_are_named(published, folds, wanted, fo
 def test_a_fold_that_is_not_there_is_refused(published, folds, told):
     with pytest.raises(InputError, match=told):
         choose(published, SplitConfig(folds=folds), [5])
+
+
+def test_a_column_without_folds_has_none_to_choose():
+    with pytest.raises(InputError, match=r"split\.column split: has no folds"):
+        choose(None, SplitConfig(column="split"), None)

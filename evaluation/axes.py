@@ -105,6 +105,32 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Named(Axis):
+    """An axis with names at equal distances, the first at 0.5, instead of numbers; it goes from 0 to their number."""
+
+    names: tuple[str, ...] = ()
+
+    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:  # noqa: ARG002  all names are shown
+        """(position along the axis, name) of every name."""
+        return [((n + 0.5) / len(self.names), name) for n, name in enumerate(self.names)]
+
+
+def named(names: Sequence[str], label: str) -> Named:
+    """An axis with these names."""
+    return Named(0.0, float(max(len(names), 1)), label, names=tuple(names))
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text within a chart, at `x`, `y` in user units; `anchor` is start, middle or end."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
 class Chart:
     """Marks on an x and a y axis. `alt_text` describes the chart for readers who cannot see it; `height` in user units.
 
@@ -116,6 +142,7 @@ class Chart:
     alt_text: str
     height: int = 260
     marks: list[Mark] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
     points: bool = False  # the script names the material under the pointer
 
     width = WIDTH

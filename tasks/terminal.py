@@ -55,6 +55,7 @@ class Display(Observer):
     def __init__(self, console: Console, opening: str, restore: Callable[[], None]) -> None:
         self.console = console
         self._opening, self._restore = opening, restore
+        self._steps = STEPS
         self._opened = time.monotonic()
         self._lock = threading.RLock()
         self._begun: dict[str, float] = {}  # step → time.monotonic() of its start
@@ -82,6 +83,11 @@ class Display(Observer):
             console.print(opening)
         self._live.start()
 
+    def expect(self, steps: dict[str, str]) -> None:
+        """Draw these steps: name of the Prefect task to the name that is shown."""
+        with self._lock:
+            self._steps = steps
+
     def started(self, step: str) -> None:
         """Draw the step as running. Its time counts from its first attempt."""
         with self._lock:
@@ -90,7 +96,11 @@ class Display(Observer):
 
     def progressed(self, step: str, unit: str, done: int, total: int, note: str = "") -> None:
         """Move the step's bar. On a terminal that cannot redraw (TERM=dumb), print a line at every tenth."""
+        if step not in self._steps:
+            return
         with self._lock:
+            self._begun.setdefault(step, time.monotonic())
+            self._state.setdefault(step, "running")
             if step not in self._bar:
                 self._bar[step] = self._bars.add_task("", total=total)
             before = self._bars.tasks[self._bars.task_ids.index(self._bar[step])].completed
@@ -102,7 +112,7 @@ class Display(Observer):
 
     def finished(self, step: str, facts: dict[str, Any], found: bool) -> None:
         """Print the step's line."""
-        if step not in STEPS:
+        if step not in self._steps:
             return
         with self._lock:
             last = self._notes.pop(step, "").partition(", ")[2]
@@ -125,7 +135,7 @@ class Display(Observer):
             if not self._live.is_started:
                 return
             self._state |= {step: "stopped" for step, state in self._state.items() if state == "running"}
-            unfinished = [self._row(step) for step in STEPS if step in self._begun]
+            unfinished = [self._row(step) for step in self._steps if step in self._begun]
         self._live.stop()
         for row in unfinished:
             self.console.print(row)
@@ -140,7 +150,7 @@ class Display(Observer):
             if not self._state:
                 return Text(f"{self._opening} {duration(time.monotonic() - self._opened)}", style="dim")
             drawn: list[RenderableType] = []
-            for step in STEPS:
+            for step in self._steps:
                 if step in self._begun or step not in self._state:
                     drawn.append(self._row(step))
                 if step in self._bar:
@@ -155,7 +165,7 @@ class Display(Observer):
         row.add_column(width=STATE_WIDTH)
         row.add_column(width=TIME_WIDTH, justify="right")
         row.add_column(overflow="fold")
-        cells = [STEPS[step], state, "" if seconds is None else duration(seconds), self._notes.get(step, "")]
+        cells = [self._steps[step], state, "" if seconds is None else duration(seconds), self._notes.get(step, "")]
         style = COLORS[state]
         row.add_row(*[Text(cell, style=style if n == 1 or state == "waiting" else "") for n, cell in enumerate(cells)])
         return row

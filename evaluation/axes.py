@@ -143,6 +143,7 @@ class Chart:
     height: int = 260
     marks: list[Mark] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
+    frame: bool = True  # draw the two axes
     points: bool = False  # the script names the material under the pointer
 
     width = WIDTH

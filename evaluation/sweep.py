@@ -21,7 +21,7 @@ from storage.program import Facts, Spec, main
 from storage.schemas import TRIALS, write_table
 
 MOST_ROWS = 200  # of the page's table; trials.parquet has all
-STATES = {"complete": "trained to the end", "pruned": "ended early", "fail": "failed"}
+STATES = {"complete": "finished", "pruned": "pruned", "fail": "failed"}
 
 
 class SweepSpec(Spec):
@@ -60,7 +60,7 @@ def page_of(spec: SweepSpec, metrics: dict[str, Any]) -> StudyPage:
     settings = ", ".join(f"{short(key)} {value_text(value)}" for key, value in best["parameters"].items())
     verdict = (
         f"Best of {format_count(len(spec.trials), 'trial')} by validation error: {_label(best)}, {validation}, with "
-        f"{settings}. {name} {test}: test structures were looked at once, for this model, after it was chosen."
+        f"{settings}. {name} {test}: the test structures were evaluated for this model alone, after it was chosen."
     )
     return StudyPage(
         about=about,
@@ -71,7 +71,7 @@ def page_of(spec: SweepSpec, metrics: dict[str, Any]) -> StudyPage:
             Number("Validation error of the best", *_split(validation, scale)),
             Number(f"{name}, of the best alone", *_split(test, scale)),
             Number("Trials", f"{len(spec.trials):,}"),
-            Number("Ended early", f"{counts['pruned']:,}"),
+            Number("Pruned", f"{counts['pruned']:,}"),
             Number("Time of all trainings", duration(sum(row["seconds"] or 0.0 for row in spec.trials))),
         ],
         sections=_sections(spec, trials, scale, said),
@@ -111,38 +111,40 @@ def _sections(spec: SweepSpec, trials: list[Trial], scale: Scale, said: str) -> 
     varied = [key for key in keys if len({value_text(t.parameters.get(key)) for t in trials}) > 1]
     complete = sum(trial.state == "complete" for trial in trials)
     important = importance_figure(spec.importances, complete)
-    figures = [(history_figure(trials, scale), "wide" if important else "full")]
-    figures += [(important, "third")] if important else []
     parallel = parallel_figure(varied, trials, scale)
-    figures += [(parallel, "full")] if parallel else []
-    slices = [(slice_figure(key, trials, scale), "third") for key in varied]
-    sections = [Section("The search", figures=figures), Section("Key by key", figures=slices)]
+    figures = [(history_figure(trials, scale), "half" if parallel else "full")]
+    figures += [(parallel, "half")] if parallel else []
+    by_key = [(important, "third")] if important else []
+    by_key += [(slice_figure(key, trials, scale), "third") for key in varied]
+    sections = [Section("The search", figures=figures), Section("Key by key", figures=by_key)]
     sections = [section for section in sections if section.figures]
     return [*sections, Section("The trials", tables=_tables(spec, keys, scale, said))]
 
 
 def _tables(spec: SweepSpec, keys: list[str], scale: Scale, said: str) -> list[Table]:
-    """Trials with an error, the best of those trained to the end first; then those that failed, with their reason."""
+    """Trials with an error, the best of those that finished first; then those that failed, with their reason."""
     ranked = sorted(
         (row for row in spec.trials if row["validation_error"] is not None),
         key=lambda row: (row["state"] != "complete", row["validation_error"]),
     )
     unit = f" ({scale.unit})" if scale.unit else ""
-    head = ["trial", *map(short, keys), "epochs", "time", f"validation error{unit}", ""]
+    head = ["trial", "", *map(short, keys), "epochs", "time", f"validation error{unit}"]
     rows = [
         [
             _label(row),
+            STATES[row["state"]],
             *(value_text(row["parameters"].get(key)) for key in keys),
             f"{row['epochs']:,}",
             duration(row["seconds"]),
             scale.show(row["validation_error"]),
-            STATES[row["state"]],
         ]
         for row in ranked[:MOST_ROWS]
     ]
-    caption = f"{said}. A trial that was ended early has its error after its last epoch.{_rows_differ(spec)}"
+    caption = (
+        f"{said}. Pruned trials were ended early; their errors are those of their last epochs.{_rows_differ(spec)}"
+    )
     caption += f" The best {MOST_ROWS} of {len(ranked)}; trials.parquet has all." if len(ranked) > MOST_ROWS else ""
-    tables = [Table("", head, rows, caption, best=0)]
+    tables = [Table("", head, rows, caption, words=2, best=0)]
     failed = [row for row in spec.trials if row["state"] == "fail"]
     if failed:
         reasons = [

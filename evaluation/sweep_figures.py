@@ -27,7 +27,7 @@ class Trial:
     def tip(self) -> str:
         """What the pointer shows."""
         said = ", ".join(f"{short(key)} {value_text(value)}" for key, value in self.parameters.items())
-        return f"{self.label}: {significant(self.error)}{', ended early' if self.state == 'pruned' else ''}; {said}"
+        return f"{self.label}: {significant(self.error)}{', pruned' if self.state == 'pruned' else ''}; {said}"
 
     @property
     def style(self) -> str:
@@ -35,7 +35,7 @@ class Trial:
         return "best-dot" if self.best else "test-dot" if self.state == "complete" else "pruned-dot"
 
 
-KEY = [("best-dot", "best"), ("test-dot", "trained to the end"), ("pruned-dot", "ended early")]
+KEY = [("best-dot", "best"), ("test-dot", "finished"), ("pruned-dot", "pruned")]
 
 
 def short(key: str) -> str:
@@ -57,10 +57,10 @@ def key_of(trials: Sequence[Trial]) -> list[tuple[str, str]]:
 
 
 def history_figure(trials: Sequence[Trial], scale: Scale) -> Figure:
-    """The validation error of each trial in their order, and the best of those trained to the end so far."""
+    """The validation error of each trial in their order, and the best of those finished so far."""
     drawn = [(n, trial) for n, trial in enumerate(trials, 1) if trial.error is not None]
     y = _errors([trial for _, trial in drawn], scale)
-    chart = Chart(Axis(0.0, len(trials) + 1.0, "Trial"), y, "Validation error by trial.", height=190)
+    chart = Chart(Axis(0.0, len(trials) + 1.0, "Trial"), y, "Validation error by trial.", height=215)
     steps, best = [], math.inf
     for n, trial in drawn:
         if trial.state == "complete" and trial.error is not None and trial.error < best:
@@ -71,11 +71,7 @@ def history_figure(trials: Sequence[Trial], scale: Scale) -> Figure:
         chart.line([n for n, _ in steps], [error for _, error in steps], "line s1")
     _dots(chart, [float(n) for n, _ in drawn], [trial for _, trial in drawn])
     failed = sum(trial.state == "fail" for trial in trials)
-    caption = (
-        f"In the order in which they were asked for. {failed} failed and are not drawn."
-        if failed
-        else ("In the order in which they were asked for.")
-    )
+    caption = "In the order in which they were asked for." + (f" {failed} failed: not drawn." if failed else "")
     numbers = {
         "trial": [float(n) for n, _ in drawn],
         f"validation error ({scale.unit})": [t.error or 0.0 for _, t in drawn],
@@ -96,8 +92,8 @@ def importance_figure(importances: Mapping[str, float], finished: int) -> Figure
         chart.marks.append(Mark(f"M{chart.left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{chart.left:.1f}Z", "bar",
                                 f"{key}: {share(value)}"))  # fmt: skip
     caption = (
-        f"PED-ANOVA: in which keys the best tenth of the {finished} trials that were trained to the end differs "
-        f"from all of them.{' Few trials: read it as a hint.' if finished < FEW_FOR_IMPORTANCE else ''}"
+        f"PED-ANOVA: in which keys the best tenth of the {finished} finished trials differs from all "
+        f"of them.{' Few trials: read it as a hint.' if finished < FEW_FOR_IMPORTANCE else ''}"
     )
     return Figure("What mattered", [chart], caption, numbers={key: [value] for key, value in order})
 
@@ -106,7 +102,7 @@ def slice_figure(key: str, trials: Sequence[Trial], scale: Scale) -> Figure:
     """The validation error against the values of one key."""
     drawn = [trial for trial in trials if trial.error is not None and key in trial.parameters]
     x = _values(key, drawn)
-    chart = Chart(x, _errors(drawn, scale), f"Validation error by {key}.", height=200)
+    chart = Chart(x, _errors(drawn, scale), f"Validation error by {key}.", height=215)
     _dots(chart, [_place(x, trial.parameters[key]) for trial in drawn], drawn)
     return Figure(key, [chart], "")
 
@@ -116,9 +112,9 @@ def parallel_figure(keys: Sequence[str], trials: Sequence[Trial], scale: Scale) 
     done = sorted((t for t in trials if t.state == "complete"), key=lambda t: t.error or 0.0, reverse=True)
     if len(done) < 2:
         return None
-    label = f"error ({scale.unit})" if scale.unit else "error"
-    x = named([*map(short, keys), label], "")
-    chart = Chart(x, Named(0.0, 1.0, ""), "Parallel coordinates of the trials.", height=170)
+    names = [*map(short, keys), "error"]
+    x = named([""] * len(names), "")
+    chart = Chart(x, Named(0.0, 1.0, ""), "Parallel coordinates of the trials.", height=215, frame=False)
     axes: list[Axis] = [*(_values(key, done) for key in keys), _errors(done, scale)]
     for rank, trial in enumerate(done):
         shift = SPREAD * (rank / (len(done) - 1) - 0.5)
@@ -129,12 +125,17 @@ def parallel_figure(keys: Sequence[str], trials: Sequence[Trial], scale: Scale) 
         # The line itself is thin: the last mark of it, on the error's axis, is what the pointer finds.
         chart.dots([len(places) - 0.5], [places[-1]], trial.style, trial.tip)
     for n, axis in enumerate(axes):
+        middle = float(chart.across(n + 0.5))
+        chart.marks.insert(0, Mark(f"M{middle:.1f} {chart.top}V{chart.bottom}", "frame"))
+        # In two lines, so that long names do not overlap.
+        chart.texts.append(Text(middle, chart.bottom + (12 if n % 2 == 0 else 26), names[n], "middle"))
         for fraction, text in axis.ticks(4):
             height = float(chart.down(fraction))
-            chart.texts.append(Text(float(chart.across(n + 0.5)) + 5, height, text))
-    caption = "Trials that were trained to the end. Lines of equal values are drawn beside each other."
-    return Figure("All keys at once", [chart], caption, [("line s1", "best"), ("line s0", "best quarter"),
-                                                         ("other-line", "others")])  # fmt: skip
+            chart.texts.append(Text(middle + 5, height, text))
+    unit = f", in {scale.unit}" if scale.unit else ""
+    caption = f"Finished trials; error: of the validation structures{unit}. Equal values are drawn beside each other."
+    key = [("line s1", "best"), ("line s0", "best quarter"), ("other-line", "others")]
+    return Figure("All keys at once", [chart], caption, key)
 
 
 def _height(axis: Axis, value: Any, shift: float) -> float:
@@ -153,7 +154,7 @@ def _entry(trial: Trial) -> tuple[str, str]:
 def _errors(trials: Sequence[Trial], scale: Scale) -> Axis:
     errors = [trial.error for trial in trials if trial.error is not None]
     label = f"Validation error ({scale.unit})" if scale.unit else "Validation error"
-    wide = bool(errors) and min(errors) > 0 and max(errors) > 3 * min(errors)
+    wide = bool(errors) and min(errors) > 0 and max(errors) > 10 * min(errors)
     return logarithmic(errors, label) if wide else spanning(errors, label)
 
 

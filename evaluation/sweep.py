@@ -65,7 +65,7 @@ def page_of(spec: SweepSpec, metrics: dict[str, Any]) -> StudyPage:
     return StudyPage(
         about=about,
         verdict=verdict,
-        headline=f"validation {validation}, {name[:1].lower()}{name[1:]} {test}; {_label(best)} of {len(spec.trials)}",
+        headline=f"validation {validation}, {name[:1].lower()}{name[1:]} {test}; best of {len(spec.trials):,} trials",
         models=models,
         numbers=[
             Number("Validation error of the best", *_split(validation, scale)),

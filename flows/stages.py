@@ -109,6 +109,8 @@ class Search:
                 forecast.move(len(study.finished()), max(trials, len(study.counted())))
 
             run_trials(study, partial(self._start, study), self.config.at_once, on_end)
+            on_end(None)  # what other machines did at the end
+            forecast.end()
         return Stage(number, space, study.counted(), study.importances())
 
     def _announce(self, study: SharedStudy) -> None:

@@ -24,11 +24,18 @@ class Forecast:
         self._began = time.monotonic()
         self._artifact: UUID | None = None
         self._lock = threading.Lock()
+        observer().started("trials")
         self.move(done, total)
+
+    def end(self) -> None:
+        """There is nothing left to do."""
+        observer().finished("trials", {"trials": self._total}, self._done_before == self._total)
 
     def move(self, done: int, total: int) -> None:
         """So many trainings are done, by all machines."""
         with self._lock:
+            if self._artifact is not None and (done, total) == (self._done, self._total):
+                return
             self._done, self._total = done, total
             note = self.remaining()
             observer().progressed("trials", "trials", done, total, note)

@@ -101,7 +101,7 @@ class SharedStudy:
         """Note the validation error after an epoch; returns whether the pruner would end the training."""
         trial = self._mine[number]
         with self._answering():
-            if epoch not in self._study._storage.get_trial(trial._trial_id).intermediate_values:
+            if epoch not in self._storage.get_trial(trial._trial_id).intermediate_values:
                 trial.report(error, epoch)
             # After the last epoch there is nothing left to save.
             return trial.should_prune() and epoch < self.plan.epochs
@@ -132,10 +132,6 @@ class SharedStudy:
     def finished(self) -> list[FrozenTrial]:
         """The trials that have ended."""
         return [trial for trial in self.counted() if trial.state.is_finished()]
-
-    def is_done(self) -> bool:
-        """Whether there is nothing left to do, for whoever works on the study."""
-        return len(self.finished()) >= max(self.plan.trials, len(self.counted()))
 
     def best(self) -> FrozenTrial | None:
         """The trial with the least validation error of those that were trained to the end; None if there is none."""

@@ -99,8 +99,6 @@ class Display(Observer):
         if step not in self._steps:
             return
         with self._lock:
-            self._begun.setdefault(step, time.monotonic())
-            self._state.setdefault(step, "running")
             if step not in self._bar:
                 self._bar[step] = self._bars.add_task("", total=total)
             before = self._bars.tasks[self._bars.task_ids.index(self._bar[step])].completed
@@ -188,6 +186,8 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
             error = "undefined" if test is None else f"{test:.4g} {facts['unit']}".rstrip()
             beside = "" if baseline is None else f", baseline {baseline:.4g}"
             return f"test {facts['metric'].upper()} {error}{beside}"
+        case "trials":
+            return f"{facts['trials']:,} trials"
         case "compare":
             return f"{'to be promoted' if facts['promoted'] else 'not to be promoted'}: {facts['reason']}"
         case "report":

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from flows.config import Config, RetrainConfig, assignment, configured_as, keys, preset_or_file
 from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
+from flows.search_space import checked
 from flows.sweep_config import SweepConfig
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
@@ -234,10 +235,7 @@ def run_sweep(options: argparse.Namespace) -> None:
     """`cgcnn sweep`: what is searched is checked whole before Prefect and Optuna are imported."""
     if options.is_process:
         leave_on_ctrl_c()
-    config = configuration_of(options, SweepConfig)
-    from flows.search_space import check
-
-    check(config)
+    config = checked(configuration_of(options, SweepConfig))
     from flows.adhoc import leave_on_sigterm  # imports Prefect, which takes seconds
     from flows.sweep_here import sweep_here
 

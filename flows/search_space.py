@@ -32,8 +32,11 @@ def searchable() -> dict[str, Any]:
     return {key: field for key, field in found.items() if key.partition(".")[0] in GROUPS and key not in FIXED}
 
 
-def check(config: SweepConfig) -> None:
-    """Raises InputError for the first fault of a search: a key, a value that its key does not allow, nothing to try."""
+def checked(config: SweepConfig) -> SweepConfig:
+    """The configuration with every value of the search as its key takes it: 0.001 where YAML has the text 1e-3.
+
+    Raises InputError for the first fault: a key, a value that its key does not allow, nothing to try.
+    """
     if not config.search:
         raise InputError(
             "search: is empty; name keys and values, as in --set search.train.learning_rate=[0.001,0.01], or take a "
@@ -50,12 +53,14 @@ def check(config: SweepConfig) -> None:
             _check_range(key, values, config.sampler)
         elif not values:
             raise InputError(f"search.{key}: has no values; a list of some, or low and high")
-        elif len({repr(value) for value in values}) < len(values):
-            raise InputError(f"search.{key}: names a value twice, got {values!r}")
     first = {key: bounds(values)[0] for key, values in config.search.items()}
+    taken: dict[str, list[Choice] | Range] = {}
     for key, values in config.search.items():
-        for value in bounds(values):
-            _check_value(config, {**first, key: value}, key)
+        ends = [_as_taken(config, {**first, key: value}, key) for value in bounds(values)]
+        if len({repr(value) for value in ends}) < len(ends):
+            raise InputError(f"search.{key}: names a value twice, got {ends!r}")
+        taken[key] = values if isinstance(values, Range) else ends
+    return config.model_copy(update={"search": taken})
 
 
 def _check_storage(storage: str | None) -> None:
@@ -97,11 +102,15 @@ def _check_range(key: str, values: Range, sampler: str) -> None:
         raise InputError(f"search.{key}: a grid needs a list of values, or a step")
 
 
-def _check_value(config: SweepConfig, point: Mapping[str, Choice], key: str) -> None:
+def _as_taken(config: SweepConfig, point: Mapping[str, Choice], key: str) -> Choice:
+    """The value of the key in the configuration that the point makes."""
     try:
-        settings_of(config, point)
+        settings = settings_of(config, point)
     except InputError as error:
         raise InputError(f"search.{key}: {str(error).removeprefix(f'{key}: ')}") from None
+    group, _, name = key.partition(".")
+    value: Choice = getattr(getattr(settings, group), name)
+    return value
 
 
 def _kinds(key: str) -> set[Any]:

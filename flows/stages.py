@@ -37,7 +37,6 @@ from storage.store import Store
 from tasks.caching import RunContext, artefact_of
 from tasks.forecast import Forecast
 from tasks.graphs import graphs as build_graphs
-from tasks.observer import observer
 from tasks.optuna_study import Plan, SharedStudy
 from tasks.runner import DASK, side_by_side
 from tasks.study_storage import masked, open_storage
@@ -177,7 +176,6 @@ def search(config: SweepConfig, materials: Materials, context: RunContext) -> Se
 
     Raises InputError if no trial was trained to its end.
     """
-    observer().expect(STEPS)
     with side_by_side(config.at_once) as workers:
         every = Search(config, materials, context, workers)
         stages = [every.stage(1, config.search, config.sampler, trials_of(config))]

@@ -12,12 +12,13 @@ from flows.best_settings import best_settings, common_settings
 from flows.config import validated
 from flows.outcome import context_of, materials_of, outcome_of
 from flows.parameters import parameters_of
-from flows.search_space import check
-from flows.stages import rows_of, search
+from flows.search_space import checked
+from flows.stages import STEPS, rows_of, search
 from flows.sweep_config import SweepConfig
 from storage.artefact import Artefact
 from storage.errors import InputError
 from tasks.gpu_pool import cancel_dispatched
+from tasks.observer import observer
 from tasks.printable_logs import make_logs_printable
 from tasks.programs import end_all
 from tasks.runner import runner
@@ -45,8 +46,8 @@ def run_name() -> str:
 @parameters_of(SweepConfig)
 def sweep(**settings: Any) -> Artefact:
     """Search settings by validation error. Trials that are finished are not run again; test rows are for the winner."""
-    config = validated(settings, SweepConfig)
-    check(config)
+    config = checked(validated(settings, SweepConfig))
+    observer().expect(STEPS)
     context = context_of(config)
     materials = materials_of(config, context)
     searched = search(config, materials, context)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import cli, config
-from flows.search_space import check, grid, middle, refined, searchable, settings_of, trials_of
+from flows.search_space import checked, grid, middle, refined, searchable, settings_of, trials_of
 from flows.sweep_config import Range, SweepConfig
 from storage.errors import InputError
 
@@ -61,25 +61,32 @@ def test_a_fault_is_one_line_and_exit_code_2_before_anything_starts(settings, me
 
 def test_a_password_is_refused_without_being_repeated():
     with pytest.raises(InputError, match="set CGCNN_SWEEP_STORAGE instead") as fault:
-        check(swept(search={"model.n_conv": [1]}, storage="postgresql://ann:secret@host/sweeps"))
+        checked(swept(search={"model.n_conv": [1]}, storage="postgresql://ann:secret@host/sweeps"))
     assert "secret" not in str(fault.value)
 
 
 def test_every_key_of_the_network_its_training_and_its_graphs_may_be_searched():
     assert {"graphs.cutoff", "graphs.max_neighbors", "model.name", "train.learning_rate"} <= set(searchable())
-    check(swept(search={"graphs.cutoff": [None, 6], "graphs.max_neighbors": {"low": 8, "high": 16}}))
+    checked(swept(search={"graphs.cutoff": [None, 6], "graphs.max_neighbors": {"low": 8, "high": 16}}))
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    given = config.assignment("search.train.learning_rate=[1e-3, 0.01]")["search"]
+    assert checked(swept(search=given)).search == {"train.learning_rate": [0.001, 0.01]}
+    with pytest.raises(InputError, match="names a value twice"):
+        checked(swept(search={"train.learning_rate": ["1e-3", 0.001]}))
 
 
 def test_two_keys_may_exclude_each_other_in_some_points():
     space = {"model.embedding": [True, False], "model.properties": [True, False]}
-    check(swept(search=space))
+    checked(swept(search=space))
     with pytest.raises(InputError, match="cannot both be false"):
         settings_of(swept(search=space), {"model.embedding": False, "model.properties": False})
 
 
 def test_the_chapters_grid_has_54_points():
     whole = swept(**config.preset_or_file("chapter-grid"))
-    check(whole)
+    checked(whole)
     assert trials_of(whole) == 54
     assert settings_of(whole, middle(whole.search)).model.n_conv == 3
 

@@ -102,25 +102,22 @@ class Search:
         study = SharedStudy(open_storage(self.url), _named(self.name, number), plan, self._work())
         self._announce(study)
         with study.working():
-            forecast = Forecast(len(study.finished()), trials, self._cost(study, space), self.config.at_once)
-
-            def on_end(_result: TrialResult | None) -> None:
-                forecast.move(len(study.finished()), max(trials, len(study.counted())))
-
-            run_trials(study, partial(self._start, study), self.config.at_once, on_end)
-            on_end(None)  # what other machines did at the end
+            forecast = Forecast(*study.progress(), self._cost(study, space), self.config.at_once)
+            run_trials(
+                study, partial(self._start, study), self.config.at_once, lambda: forecast.move(*study.progress())
+            )
             forecast.end()
         return Stage(number, space, study.counted(), study.importances())
 
     def _announce(self, study: SharedStudy) -> None:
-        log, plan = get_run_logger(), study.plan
-        left = plan.trials - len(study.finished())
-        log.info("study %s in %s: %d of %d trainings to do", study.name, masked(self.url), left, plan.trials)
+        log = get_run_logger()
+        done, total = study.progress()
+        log.info("study %s in %s: %d of %d trainings to do", study.name, masked(self.url), total - done, total)
         if not self._here and self.config.pruner != "none":
-            log.info("no training is ended early: the epochs of another machine's are not seen here")
+            log.info("no training is ended early: epochs of trainings on other machines are not seen here")
 
     def _cost(self, study: SharedStudy, space: Space) -> float | None:
-        """Seconds that a training takes: of those that are done, or from one epoch in the middle of the space."""
+        """Seconds that a training takes: of those that are done, or from a few epochs in the middle of the space."""
         known = [t.user_attrs["seconds"] for t in study.finished() if t.state == TrialState.COMPLETE]
         if known:
             return float(sum(known) / len(known))

@@ -133,6 +133,11 @@ class SharedStudy:
         """The trials that have ended."""
         return [trial for trial in self.counted() if trial.state.is_finished()]
 
+    def progress(self) -> tuple[int, int]:
+        """How many trials have ended, and how many there will be."""
+        counted = self.counted()
+        return sum(trial.state.is_finished() for trial in counted), max(self.plan.trials, len(counted))
+
     def best(self) -> FrozenTrial | None:
         """The trial with the least validation error of those that were trained to the end; None if there is none."""
         done = [trial for trial in self.counted() if trial.state == TrialState.COMPLETE]
@@ -171,7 +176,10 @@ class SharedStudy:
         if not host:  # its process has only just asked for it, or died between two requests
             begun = trial.datetime_start
             return begun is None or (datetime.now() - begun).total_seconds() > GRACE
-        return host == self._host and not is_locked(Path(lock))
+        if host != self._host or is_locked(Path(lock)):
+            return False
+        Path(lock).unlink(missing_ok=True)
+        return True
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
         """Whether another machine took the last one at the same moment, or the same point of the grid."""

@@ -49,9 +49,9 @@ def run_trials(
     study: SharedStudy,
     start: Callable[[optuna.Trial], PrefectFuture[TrialResult]],
     at_once: int,
-    on_end: Callable[[TrialResult | None], None],
+    on_end: Callable[[], object],
 ) -> None:
-    """Ask for trials, `start` each, and finish it in the study; `on_end` is called after each, with what was measured.
+    """Ask for trials, `start` each, and finish it in the study; `on_end` is called after each.
 
     An InputError or a WorldError, of `start` or of the training, is the reason why a trial failed.
     """
@@ -63,15 +63,18 @@ def run_trials(
             try:
                 future = start(trial)
             except (InputError, WorldError) as error:
-                on_end(_finish(study, trial.number, error))
+                _finish(study, trial.number, error)
+                on_end()
                 continue
             running[trial.number] = future
             future.add_done_callback(partial(_put, ended, trial.number))
         elif running:
             number = ended.get()
-            on_end(_finish(study, number, running.pop(number).result(raise_on_failure=False)))
+            _finish(study, number, running.pop(number).result(raise_on_failure=False))
+            on_end()
         elif any(trial.state in {TrialState.RUNNING, TrialState.WAITING} for trial in study.counted()):
             time.sleep(POLL)
+            on_end()
         else:
             return
 
@@ -80,11 +83,11 @@ def _put(ended: SimpleQueue[int], number: int, _future: object) -> None:
     ended.put(number)
 
 
-def _finish(study: SharedStudy, number: int, result: TrialResult | Exception) -> TrialResult | None:
+def _finish(study: SharedStudy, number: int, result: TrialResult | Exception) -> None:
     if isinstance(result, InputError | WorldError):
         study.fail(number, str(result), {}, retry=isinstance(result, WorldError))
         get_run_logger().warning("trial %d failed: %s", number, result)
-        return None
+        return
     if isinstance(result, Exception):
         raise result
     for epoch, error in result.history:
@@ -93,4 +96,3 @@ def _finish(study: SharedStudy, number: int, result: TrialResult | Exception) ->
         study.prune(number, result.attributes)
     else:
         study.complete(number, result.error, result.attributes)
-    return result

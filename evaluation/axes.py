@@ -70,23 +70,6 @@ def round_step(least: float) -> float:
     return next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= least * (1 - 1e-9))
 
 
-@dataclass(frozen=True)
-class NamedAxis(Axis):
-    """An axis with a name at each whole number from 0: the last name is at `high` − ½."""
-
-    names: tuple[str, ...] = ()
-
-    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:  # noqa: ARG002  every name is shown
-        """(position along the axis, name)."""
-        return [(float(self.fraction(place)), name) for place, name in enumerate(self.names)]
-
-
-def named(names: Sequence[str]) -> NamedAxis:
-    """An axis with these names, the first at the far end."""
-    short = tuple(name if len(name) <= 26 else f"{name[:25]}…" for name in reversed(names))
-    return NamedAxis(-0.5, len(names) - 0.5, "", names=short)
-
-
 def spanning(values: Iterable[float], label: str, margin: float = 0.04) -> Axis:
     """A linear axis that holds all values, wider by the share `margin` of their range at each end.
 
@@ -122,6 +105,32 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Named(Axis):
+    """An axis with names at equal distances, the first at 0.5, instead of numbers; it goes from 0 to their number."""
+
+    names: tuple[str, ...] = ()
+
+    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:  # noqa: ARG002  all names are shown
+        """(position along the axis, name) of every name."""
+        return [((n + 0.5) / len(self.names), name) for n, name in enumerate(self.names)]
+
+
+def named(names: Sequence[str], label: str) -> Named:
+    """An axis with these names."""
+    return Named(0.0, float(max(len(names), 1)), label, names=tuple(names))
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text within a chart, at `x`, `y` in user units; `anchor` is start, middle or end."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
 class Chart:
     """Marks on an x and a y axis. `alt_text` describes the chart for readers who cannot see it; `height` in user units.
 
@@ -133,6 +142,8 @@ class Chart:
     alt_text: str
     height: int = 260
     marks: list[Mark] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+    frame: bool = True  # draw the two axes
     points: bool = False  # the script names the material under the pointer
 
     width = WIDTH

@@ -10,6 +10,7 @@ from evaluation.formatting import Scale, format_signed_share, significant
 from evaluation.power_law import PowerLaw, structures_for
 
 COLOURS = 6  # that the style sheet has for lines
+LONGEST = 26  # characters of a name beside its row
 
 
 def learning_curves(
@@ -78,10 +79,12 @@ def difference_figure(found: Sequence[Difference], predicted: Mapping[str, tuple
     ]
     x = spanning([100 * end for end in ends], "Difference in MAE (%)")
     alt_text = f"Differences of {len(found)} variants from the full model, with their 95 % intervals."
-    chart = Chart(x, named([each.name for each in found]), alt_text, height=70 + 30 * len(found))
+    names = [each.name if len(each.name) <= LONGEST else f"{each.name[: LONGEST - 1]}…" for each in reversed(found)]
+    chart = Chart(x, named(names, ""), alt_text, height=70 + 30 * len(found))
     zero = float(chart.across(0.0))
-    for place, each in zip(reversed(range(len(found))), found, strict=True):
-        y = float(chart.down(float(place)))
+    for number, each in enumerate(reversed(found)):
+        place = number + 0.5
+        y = float(chart.down(place))
         if each.name in predicted:
             low, high = (float(chart.across(100 * end)) for end in predicted[each.name])
             box = f"M{low:.1f} {y - 9:.1f}H{high:.1f}V{y + 9:.1f}H{low:.1f}Z"

@@ -221,7 +221,7 @@ def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
         return f"{where}: {message}, got {fault['input']!r}"
-    known = [*keys(kind), *kind.model_fields]
+    known = list(dict.fromkeys([*keys(kind), *kind.model_fields]))
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)
     group = where.rpartition(".")[0]
     allowed = [key for key in known if key.rpartition(".")[0] == group]

@@ -127,3 +127,17 @@ def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):  # not empty, or removed by another run
         for folder in dict.fromkeys(folders):
             folder.rmdir()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock on `path`; the kernel frees it when that process dies."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False  # there is none
+    with open(lock, "w"):  # noqa: PTH123  a descriptor, which it closes
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

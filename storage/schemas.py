@@ -279,6 +279,25 @@ WORST = pa.schema(
 """The test structures with the largest errors, the largest first."""
 
 
+TRIALS = pa.schema(
+    [
+        _field("stage", pa.int16()),
+        _field("number", pa.int32()),  # of the trial, in Optuna's study of the stage
+        _field("state", pa.string()),  # complete, pruned, fail
+        _field(
+            "validation_error", pa.float64(), "of the target", nullable=True
+        ),  # of a pruned one, after its last epoch
+        _field("epochs", pa.int32(), nullable=True),
+        _field("seconds", pa.float64(), "s", nullable=True),
+        _field("validation_rows", pa.int64(), nullable=True),
+        _field("parameters", pa.string()),  # JSON: a value by key
+        _field("reason", pa.string()),  # why it failed
+        _field("model", pa.string(), nullable=True),  # the key of its training, a folder of `store/train-model/`
+    ]
+)
+"""One row a trial of a sweep."""
+
+
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file; the same rows give the same bytes: fixed compression and row groups, no time stamps."""
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)

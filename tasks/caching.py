@@ -21,9 +21,12 @@ from storage.artefact import Artefact, Part, Recipe
 from storage.errors import InputError, WorldError
 from storage.store import Store
 from tasks.checkpoints import shared_checkpoints
+from tasks.epochs import Pruned
 from tasks.observer import observer
 from tasks.programs import Program, run_program
 from tasks.progress import line_handler
+
+PRUNED = "Pruned"  # the name of the state of a training that was ended early
 
 
 class RunContext(BaseModel):
@@ -100,6 +103,17 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
     return Recipe(step=step, version=version, parameters=parameters, inputs=inputs)
 
 
+def artefact_of(made: Artefact) -> Artefact | None:
+    """What a step gave that was called directly: Prefect passes the state on where the step returned one.
+
+    None if the training was ended early.
+    """
+    state: Any = made
+    if not isinstance(state, State):
+        return made
+    return None if state.name == PRUNED else cast(Artefact, state.result())
+
+
 def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """True only for a WorldError: neither a wrong input nor a bug goes away by itself."""
     return isinstance(state.result(raise_on_failure=False), WorldError)
@@ -119,6 +133,8 @@ def step(
     inputs and its configuration (a name, a setting); it becomes part of the key. `on_complete(artefact, arguments,
     found)` is called at the end; `found` is whether the store had it. `dispatch(recipe, arguments)` has the artefact
     built by a worker of another pool, into the same store; it is used where `RunContext.dispatch` is set.
+
+    Where whoever watches the epochs (`tasks.epochs`) ended the training, the state is *Pruned*, without an artefact.
     """
 
     def decorate(plan: Callable[..., BuildPlan]) -> Task[..., Artefact]:
@@ -132,13 +148,16 @@ def step(
             given = {n: v for n, v in bound.arguments.items() if not _is_left_out(signature.parameters[n], v)}
             extra = {} if extra_key is None else {"extra_key": extra_key(bound.arguments)}
             recipe = recipe_of(name, version, {**given, **extra})
-            with _observed(name):
-                if dispatch is not None and context.dispatch:
-                    artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
-                else:
-                    artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
-                if on_complete is not None:
-                    on_complete(artefact, bound.arguments, found)
+            try:
+                with _observed(name):
+                    if dispatch is not None and context.dispatch:
+                        artefact, found = get_or_dispatch(context, recipe, lambda: dispatch(recipe, bound.arguments))
+                    else:
+                        artefact, found = get_or_build(context.artefacts, recipe, lambda: plan(*args, **kwargs))
+                    if on_complete is not None:
+                        on_complete(artefact, bound.arguments, found)
+            except Pruned as pruned:
+                return cast(Artefact, Completed(name=PRUNED, message=str(pruned)))
             observer().finished(name, {**artefact.facts, "label": context.label}, found)
             if not found:
                 return artefact

@@ -11,6 +11,9 @@ class Observer:
 
     draws = False  # True if it draws on the terminal
 
+    def expect(self, steps: dict[str, str]) -> None:
+        """The steps to come, by their names as they are shown; without it they are those of `retrain`."""
+
     def started(self, step: str) -> None:
         """An attempt of a step starts: it looks for its artefact in the store, and builds it if it is not there."""
 

@@ -12,6 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging.handlers import APILogHandler
 
 from storage.program import PROGRESS
+from tasks.epochs import notify_watcher
 from tasks.observer import observer
 
 
@@ -27,6 +28,7 @@ def line_handler(step: str) -> Callable[[str], None]:
         elif "epoch" in record:
             epochs = shown.setdefault("epoch", Progress(step, "epochs", key="training", description="Epochs trained"))
             epochs.move(record["epoch"], record["epochs"], line, f"validation MAE {record['validation_mae']:.4g}")
+            notify_watcher(record)
         else:
             what = record[PROGRESS]
             progress = shown.setdefault(

@@ -99,6 +99,11 @@ class Display(Observer):
             console.print(opening)
         self._live.start()
 
+    def expect(self, steps: Mapping[str, str]) -> None:
+        """Draw these steps: name of the Prefect task to the name that is shown."""
+        with self._lock:
+            self._steps = steps
+
     def started(self, step: str) -> None:
         """Draw the step as running. Its time counts from its first attempt."""
         with self._lock:
@@ -108,6 +113,8 @@ class Display(Observer):
 
     def progressed(self, step: str, unit: str, done: int, total: int, note: str = "") -> None:
         """Move the step's bar. On a terminal that cannot redraw (TERM=dumb), print a line at every tenth."""
+        if step not in self._steps:
+            return
         with self._lock:
             if step not in self._bar:
                 self._bar[step] = self._bars.add_task("", total=total)
@@ -207,6 +214,8 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
             held = facts.get("interval_coverage")
             intervals = "" if held is None else f", intervals hold {held:.1%}"
             return f"test {facts['metric'].upper()} {error}{beside}{intervals}"
+        case "trials":
+            return f"{facts['trials']:,} trials"
         case "compare":
             return f"{'to be promoted' if facts['promoted'] else 'not to be promoted'}: {facts['reason']}"
         case _ if step == "report" or step in STUDIES:

@@ -136,7 +136,7 @@ def gpu_worker(service):
 def test_the_deployments_are_there_and_the_schedule_is_off(service):
     found = {d["name"]: d for d in service.ask("deployments/filter", limit=10)}
     pools = {name: deployment["work_pool_name"] for name, deployment in found.items()}
-    studies = {"crossvalidate": "cpu", "ablate": "cpu", "curve": "cpu"}
+    studies = {"sweep": "cpu", "crossvalidate": "cpu", "ablate": "cpu", "curve": "cpu"}
     assert pools == {"weekly": "cpu", "adhoc": "cpu", "batch": "cpu", "gpu": "gpu", **studies}
     (schedule,) = found["weekly"]["schedules"]
     assert (schedule["active"], schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import cli, config
+from flows.sweep_config import SweepConfig
 from gnn.config import MODELS
 from storage.errors import InputError
 
@@ -38,7 +39,9 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in config.PRESETS.glob("*.yaml")))
 def test_each_preset_is_a_valid_configuration(preset):
-    assert config.configured([config.preset_or_file(preset)]).model.name in MODELS
+    settings = config.preset_or_file(preset)
+    kind = SweepConfig if "search" in settings else config.RetrainConfig
+    assert config.configured_as(kind, [settings]).model.name in MODELS
 
 
 def test_later_layers_win_key_by_key():

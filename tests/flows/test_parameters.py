@@ -7,12 +7,14 @@ from prefect.exceptions import ParameterTypeError
 
 from flows.config import RetrainConfig, TrainingConfig
 from flows.retrain import retrain
+from flows.sweep import sweep
+from flows.sweep_config import SweepConfig
 from flows.train import train
 
 BOXES = ("train", "model", "graphs", "split", "materials_project", "checks", "promotion")
 
 
-@pytest.mark.parametrize(("flow", "config"), [(retrain, RetrainConfig), (train, TrainingConfig)])
+@pytest.mark.parametrize(("flow", "config"), [(retrain, RetrainConfig), (sweep, SweepConfig), (train, TrainingConfig)])
 def test_the_parameters_are_the_fields(flow, config):
     schema = flow.parameters.model_dump_for_openapi()
     in_order = sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"])

@@ -1,0 +1,76 @@
+"""Opens the storage of an Optuna study: a SQLite file, or a database by its URL, whose password stays here.
+
+A heartbeat tells other machines that a trial is alive: one without it for GRACE seconds is of a process that died.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from storage.errors import InputError, WorldError
+
+HEARTBEAT, GRACE = 30, 120  # seconds
+BUSY = 60  # seconds for which a SQLite file may be locked by others
+
+
+def run_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add a waiting trial with the parameters of this one, and what it had reported."""
+    with quiet():
+        RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
+
+
+def masked(url: str) -> str:
+    """The URL with *** in the place of its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """The storage at a URL. Raises InputError if there can be none, WorldError if it does not answer."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        parsed = make_url(url)
+        sqlite = parsed.get_backend_name() == "sqlite"
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InputError(f"storage: {type(error).__name__}: no URL of a database that SQLAlchemy knows") from None
+    options = {"connect_args": {"timeout": BUSY}} if sqlite else {"pool_pre_ping": True}
+    try:
+        with quiet(), answering(url):
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=run_again,
+            )
+    except (ImportError, NoSuchModuleError):
+        raise InputError(f"storage {masked(url)}: its driver is not installed; `pip install psycopg2-binary`") from None
+    except RuntimeError as error:  # its tables are another version's
+        raise InputError(f"storage {masked(url)}: {error}") from None
+
+
+@contextmanager
+def answering(url: str) -> Iterator[None]:
+    """Raises WorldError where the database of the URL does not answer in the body."""
+    try:
+        yield
+    except (DBAPIError, StorageInternalError) as error:
+        reason = str(getattr(error, "orig", None) or error.__cause__ or error).strip().partition("\n")[0]
+        password = make_url(url).password
+        reason = reason.replace(str(password), "***") if password else reason
+        raise WorldError(f"storage {masked(url)}: {reason}") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats are experimental, and that they are for its own loop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        yield

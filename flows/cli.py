@@ -148,7 +148,8 @@ def add_configuration(command: argparse.ArgumentParser) -> None:
         "--config",
         action="append",
         default=[],
-        help="chapter, chapter-query, cogn, or a YAML file with the keys below; may be repeated",
+        help="chapter, chapter-query, cogn (of a sweep also chapter-grid, chapter-coarse-to-fine), or a YAML file with "
+        "the keys below; may be repeated",
     )
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key; may be repeated")
     command.add_argument(

@@ -96,6 +96,11 @@ def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext)
     return build_graphs(materials.structures, materials.target, config.graphs, context)
 
 
+def start_of(config: RetrainConfig, context: RunContext) -> Artefact | None:
+    """The weights that a training starts from; None where they are random."""
+    return None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
+
+
 def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, context: RunContext) -> Outcome:
     trained = _trained(config, graphs, context)
     return Outcome(graphs, trained, evaluate(trained, materials.downloaded, context))
@@ -104,7 +109,7 @@ def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, co
 def _trained(config: RetrainConfig, graphs: Artefact, context: RunContext) -> Artefact:
     """A single model, or an ensemble of several."""
     model, train, split = config.model, config.train.without_placement, config.split
-    start = None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
+    start = start_of(config, context)
     if train.members == 1:
         return train_model(graphs, model, train.trainings[0], split, context, start)
     return ensemble(train_members(graphs, model, train, split, context, start), model, train, split, context)

@@ -16,7 +16,7 @@ from prefect.task_runners import TaskRunner
 from crystals.config import GraphConfig
 from flows.config import RetrainConfig, with_settings
 from flows.distributions import distributions
-from flows.outcome import Materials
+from flows.outcome import Materials, start_of
 from flows.search_space import (
     Space,
     bounds,
@@ -85,6 +85,7 @@ class Search:
         self.name = config.name or "-".join(words)
         self.url = storage_url(config) or _file_in_store(config.store, self.name)
         self._graphs: dict[GraphConfig, Artefact] = {}
+        self._start_from = start_of(config, context)
         self._here = config.train.where == "here" and not os.environ.get(DASK)
 
     def stage(self, number: int, space: Space, sampler: str, trials: int) -> Stage:
@@ -157,7 +158,8 @@ class Search:
         parameters = {
             "name": name,
             "graphs": self._graphs[config.graphs],
-            "settings": (config.model, config.train.without_placement, config.split),
+            "settings": (config.model, config.train.trainings[0], config.split),
+            "start": self._start_from,
             "context": self.context,
             "prunes": watch,
         }

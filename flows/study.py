@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from prefect.client.schemas.objects import State
-
 from flows.config import RetrainConfig, with_settings
 from flows.outcome import Outcome
-from tasks.caching import Artefacts
+from tasks.caching import Artefacts, artefact_of
 
 GROUPS = ("graphs", "split", "model", "train")
 
@@ -38,6 +36,5 @@ def _settings(config: RetrainConfig) -> dict[str, Any]:
 
 def trained_of(outcomes: Mapping[str, Outcome]) -> Artefacts:
     """The trained models of the outcomes, as one input of a step."""
-    # A step that found its artefact in the store returned a state, which Prefect resolves where a task takes it alone.
-    trained = {name: outcome.trained for name, outcome in outcomes.items()}
-    return Artefacts(by_label={n: made.result() if isinstance(made, State) else made for n, made in trained.items()})
+    trained = {name: artefact_of(outcome.trained) for name, outcome in outcomes.items()}
+    return Artefacts(by_label={name: made for name, made in trained.items() if made is not None})

@@ -24,6 +24,7 @@ def trial(
     name: str,  # noqa: ARG001  it names the task run
     graphs: Artefact,
     settings: tuple[ModelConfig, TrainConfig, SplitConfig],
+    start: Artefact | None,
     context: RunContext,
     prunes: Watch | None,
 ) -> TrialResult:
@@ -42,7 +43,7 @@ def trial(
 
     began = time.monotonic()
     with watched_epochs(on_epoch):
-        trained = artefact_of(train_model(graphs, model, train, split, context))
+        trained = artefact_of(train_model(graphs, model, train, split, context, start))
     if trained is None:
         history = [(metrics["epoch"], metrics["validation_mae"]) for metrics in seen]
         result = TrialResult(model=None, error=history[-1][1], history=history, seconds=_whole_cost(seen))

@@ -1,0 +1,114 @@
+"""The runs behind the table of errors: each by its published protocol, each a line that can be run alone.
+
+    python benchmarks/records.py --list
+    python benchmarks/records.py NAME… --data FOLDER [--store store] [--write docs/experiments.md]
+
+FOLDER has the tables that `--list` names. A run is `cgcnn retrain` or `cgcnn crossvalidate`, in the store: what is
+there already is not trained again. Its result is printed as a row of a table, and with `--write` appended to that file.
+"""
+
+import argparse
+import datetime
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+WIDE = ("--config", "cogn", "--set", "model.atom_fea_len=128")
+LONG = ("--set", "train.epochs=144", "--set", "train.batch_size=128", "--set", "train.ema=0.999")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A command of `cgcnn` on a table, and what it is measured by."""
+
+    command: str
+    table: str
+    target: str
+    settings: tuple[str, ...] = ()
+    protocol: str = "the published split"
+
+    def line(self, data: Path, store: Path) -> list[str]:
+        """The command line, without `cgcnn`."""
+        place = ["--source", str(data / self.table), "--target", self.target, "--store", str(store)]
+        return [self.command, *place, *self.settings]
+
+
+FOLDS = "Matbench v0.1, five published folds"
+PHONONS = ("matbench_phonons.parquet", "last_phdos_peak_per_cm")
+LAYERS = ("matbench_jdft2d.parquet", "exfoliation_energy_mev_per_atom")
+NOMAD_ENERGY = ("nomad2018.parquet", "formation_energy_ev_natom")
+NOMAD_GAP = ("nomad2018.parquet", "band_gap_ev")
+MP_ENERGY = ("mp2018.parquet", "formation_energy_per_atom_ev")
+MP_GAP = ("mp2018.parquet", "band_gap_ev")
+COGN = ("--config", "cogn")
+
+RECORDS = {
+    "phonons": Record("crossvalidate", *PHONONS, COGN, FOLDS),
+    "phonons-ensemble": Record("crossvalidate", *PHONONS, (*COGN, "--set", "train.members=4"), FOLDS),
+    "phonons-cgcnn": Record("crossvalidate", *PHONONS, (), FOLDS),
+    "jdft2d": Record("crossvalidate", *LAYERS, COGN, FOLDS),
+    "perovskites": Record(
+        "crossvalidate",
+        *("perov5.parquet", "heat_all_ev"),
+        (*COGN, "--set", "split.published=false", "--set", "split.folds=5"),
+        "five folds drawn by hash",
+    ),
+    "nomad-energy": Record("retrain", *NOMAD_ENERGY),
+    "nomad-energy-cogn": Record("retrain", *NOMAD_ENERGY, COGN),
+    "nomad-gap": Record("retrain", *NOMAD_GAP),
+    "nomad-gap-cogn": Record("retrain", *NOMAD_GAP, COGN),
+    "nomad-space-group": Record(
+        "retrain",
+        *NOMAD_ENERGY,
+        ("--set", "split.group=space_group", "--set", "split.leave_out=[167]"),
+        "space group 167 left out",
+    ),
+    "mp2018-energy": Record("retrain", *MP_ENERGY, (*WIDE, *LONG), "the published validation rows"),
+    "mp2018-gap": Record("retrain", *MP_GAP, (*WIDE, *LONG), "the published validation rows"),
+    "mp2018-systems": Record(
+        "retrain",
+        *MP_ENERGY,
+        ("--set", "split.published=false", "--set", "split.group=chemical_system", "--set", "train.epochs=40"),
+        "a tenth of the chemical systems left out",
+    ),
+}
+
+
+def result_of(record: Record, data: Path, store: Path) -> str:
+    """Run it; the sentence in which `cgcnn` says what it found. A run that fails ends the script with its message."""
+    done = subprocess.run(["cgcnn", *record.line(data, store)], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    said = [line for line in done.stdout.splitlines() if not line.startswith("{")]
+    return next(line.partition("  (")[0] for line in said if "test MAE" in line)
+
+
+def main() -> None:
+    """Run what is named, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*RECORDS, []], help=", ".join(RECORDS))
+    parser.add_argument("--list", action="store_true", help="print the command of each")
+    parser.add_argument("--data", type=Path, default=Path())
+    parser.add_argument("--store", type=Path, default=Path("store"))
+    parser.add_argument("--write", type=Path, help="a file that the rows are appended to")
+    options = parser.parse_args()
+    if options.list:
+        for name, record in RECORDS.items():
+            print(f"{name:18} cgcnn {shlex.join(record.line(options.data, options.store))}")
+    for name in options.names:
+        began = time.monotonic()
+        found = result_of(RECORDS[name], options.data, options.store)
+        minutes = f"{(time.monotonic() - began) / 60:.0f} min"
+        day = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+        row = f"| {' | '.join([day, name, RECORDS[name].protocol, found, minutes])} |"
+        print(row)
+        if options.write:
+            with options.write.open("a", encoding="utf-8") as file:
+                file.write(f"{row}\n")
+
+
+if __name__ == "__main__":
+    main()

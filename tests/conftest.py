@@ -78,6 +78,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByRow | Non
     return _ByRow(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+@pytest.fixture(autouse=True)
+def _denormal_numbers() -> Iterator[None]:
+    """A training takes denormal numbers for zero in its process, here that of the tests; hypothesis refuses that."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 class MaterialsProject:
     """A Materials Project of generated documents on loopback."""
 

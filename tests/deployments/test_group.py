@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "team:correct horse"
@@ -175,4 +176,5 @@ def test_a_worker_is_refused_without_the_password_and_works_with_it(prefect, pos
         text=True,
         check=True,
     )
-    assert rows.stdout.strip() == "4"
+    written = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    assert rows.stdout.strip() == str(len(written))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from storage.schemas import safe_name
 from storage.store import Store
 from storage.studies import STUDY, StudyCard
 
+BEST = "best.yaml"  # the settings that a sweep found
+
 T = TypeVar("T")
 
 
@@ -40,7 +43,12 @@ def study_here(entry: str, config: RetrainConfig, *, verbose: bool = False) -> l
     store = Store.at(config.store)
     card = StudyCard.model_validate_json(store.path(made, STUDY).read_bytes())
     note = f"  ({card.note})" if card.note else ""
-    return [card.run, f"{card.headline}{note}", f"report: {store.location(f'{made.step}/{made.key}/report.html')}"]
+    lines = [card.run, f"{card.headline}{note}", f"report: {store.location(f'{made.step}/{made.key}/report.html')}"]
+    if BEST in made.files:
+        command = ["cgcnn", "retrain", "--config", str(store.path(made, BEST))]
+        command += [] if config.store == "store" else ["--store", config.store]
+        lines.append(f"next: {shlex.join(command)}  (its training is in the store)")
+    return lines
 
 
 def watched(

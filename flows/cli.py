@@ -13,9 +13,7 @@ from typing import Any, NoReturn
 
 from flows.config import Config, RetrainConfig, assignment, configured_as, keys, preset_or_file
 from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
-from flows.search_space import checked
 from flows.studies import STUDIES
-from flows.sweep_config import SweepConfig
 from storage.errors import InputError, WorldError
 from storage.program import INPUT_IS_WRONG, TRY_AGAIN
 from storage.text import one_line, printable
@@ -93,7 +91,7 @@ def parser() -> OneLineParser:
     )
     top.add_argument("--version", action="version", version=f"cgcnn-flows {version('cgcnn-flows')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_retrain, _add_sweep, _add_studies, _add_predict, _add_show, _add_compare, _add_models):
+    for add in (_add_retrain, _add_studies, _add_predict, _add_show, _add_compare, _add_models):
         add(commands)
     return top
 
@@ -123,19 +121,6 @@ def _add_studies(commands: Any) -> None:
         )
         add_configuration(command)
         command.set_defaults(run=run_study, study=study)
-
-
-def _add_sweep(commands: Any) -> None:
-    sweep = commands.add_parser(
-        "sweep",
-        help="the best settings of many trainings, by validation error",
-        description="Search settings with Optuna: each trial is a training; a sweep that was killed goes on.",
-        epilog=described_keys(SweepConfig),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_configuration(sweep)
-    sweep.set_defaults(run=run_sweep)
 
 
 def add_configuration(command: argparse.ArgumentParser) -> None:
@@ -250,7 +235,7 @@ def run_retrain(options: argparse.Namespace) -> None:
 
 
 def run_study(options: argparse.Namespace) -> None:
-    """`cgcnn crossvalidate` and the other commands that train several models; as `run_retrain`."""
+    """`cgcnn sweep` and the other commands that train several models; as `run_retrain`."""
     if options.is_process:
         leave_on_ctrl_c()
     config = configuration_of(options, options.study.kind)
@@ -261,19 +246,6 @@ def run_study(options: argparse.Namespace) -> None:
         leave_on_sigterm()
 
     say("\n".join(study_here(options.study.entry, config, verbose=options.verbose)))
-
-
-def run_sweep(options: argparse.Namespace) -> None:
-    """`cgcnn sweep`: what is searched is checked whole before Prefect and Optuna are imported."""
-    if options.is_process:
-        leave_on_ctrl_c()
-    config = checked(configuration_of(options, SweepConfig))
-    from flows.adhoc import leave_on_sigterm  # imports Prefect, which takes seconds
-    from flows.sweep_here import sweep_here
-
-    if options.is_process:
-        leave_on_sigterm()
-    say("\n".join(sweep_here(config, verbose=options.verbose)))
 
 
 def run_predict(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ from flows.ablate_config import AblateConfig
 from flows.config import RetrainConfig
 from flows.crossvalidate_config import CrossvalidateConfig
 from flows.curve_config import CurveConfig
+from flows.search_space import checked
+from flows.sweep_config import SweepConfig
 
 
 class StudyCommand(NamedTuple):
@@ -33,6 +35,13 @@ def check_folds(config: CrossvalidateConfig) -> None:
 
 
 STUDIES = {
+    "sweep": StudyCommand(
+        "flows.sweep:sweep",
+        SweepConfig,
+        checked,
+        "the best settings of many trainings, by validation error",
+        "Search settings with Optuna: each trial is a training; a sweep that was killed goes on.",
+    ),
     "crossvalidate": StudyCommand(
         "flows.crossvalidate:crossvalidate",
         CrossvalidateConfig,

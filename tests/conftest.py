@@ -79,9 +79,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByRow | Non
 
 
 @pytest.fixture(autouse=True)
-def _denormal_numbers() -> Iterator[None]:
-    """A training takes denormal numbers for zero in its process, here that of the tests; hypothesis refuses that."""
+def _process_as_it_was() -> Iterator[None]:
+    """What a training, run in this process by a test, leaves behind: denormal numbers as zero, and fewer threads for
+    the processes that are started later.
+    """
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     yield
+    for name, value in threads.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
 

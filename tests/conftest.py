@@ -46,6 +46,9 @@ flows/test_retrain.py flows/test_terminal.py flows/test_promotion.py flows/test_
 deployments/test_serve.py
 flows/test_materials_project.py
 cgcnn/test_python.py
+flows/test_sweep.py
+flows/test_studies.py
+flows/test_members.py
 cgcnn/test_notebooks.py
 gnn/test_ranks.py
 tasks/test_earlier.py

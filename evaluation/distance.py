@@ -5,7 +5,6 @@ atomic fractions (total variation), 0 for the same composition, 1 without a comm
 """
 
 import itertools
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from evaluation.elements import SYMBOLS
+from storage.formulas import atoms_of
 
 BOUNDS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 PAIRS = 100_000_000  # of compositions that are compared at most: some ten seconds
@@ -26,9 +26,9 @@ def compositions(formulas: Iterable[str]) -> NDArray[np.float64]:
     found = np.zeros((len(formulas), len(SYMBOLS)))
     column = {symbol: number for number, symbol in enumerate(SYMBOLS)}
     for row, formula in enumerate(formulas):
-        for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", formula):
+        for symbol, count in atoms_of(formula).items():
             if symbol in column:
-                found[row, column[symbol]] += float(count or 1)
+                found[row, column[symbol]] = count
     fractions: NDArray[np.float64] = found / np.maximum(found.sum(axis=1, keepdims=True), 1e-12)
     return fractions
 

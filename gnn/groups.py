@@ -1,13 +1,12 @@
 """The groups whose members may not lie on both sides of a split: materials that are alike in some way."""
 
 import math
-import re
-from collections import Counter
 
 import pyarrow as pa
 
 from gnn.config import Group
 from storage.errors import InputError
+from storage.formulas import atoms_of
 from storage.schemas import LAST_UPDATED, MATERIAL_ID, SPACEGROUP
 
 
@@ -19,7 +18,7 @@ def groups_of(table: pa.Table, kind: Group) -> list[str]:
     if kind == "formula":
         return formulas
     if kind == "chemical_system":
-        return ["-".join(sorted(elements_of(formula))) for formula in formulas]
+        return ["-".join(sorted(atoms_of(formula))) for formula in formulas]
     numbers = table[SPACEGROUP.name].to_pylist()
     names = table[MATERIAL_ID].to_pylist()
     if kind == "space_group":
@@ -30,17 +29,9 @@ def groups_of(table: pa.Table, kind: Group) -> list[str]:
     ]
 
 
-def elements_of(formula: str) -> Counter[str]:
-    """The number of atoms of each element: NaCl → Na 1, Cl 1."""
-    found: Counter[str] = Counter()
-    for element, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
-        found[element] += int(count or 1)
-    return found
-
-
 def anonymous(formula: str) -> str:
-    """The formula without its elements, the rarest first: SrTiO3 → ABC3, NaCl and MgO → AB."""
-    counts = sorted(elements_of(formula).values())
+    """The formula without its elements, the rarest first: SrTiO3 → ABC3, NaCl → AB, Ca3(PO4)2 → A2B3C8."""
+    counts = sorted(atoms_of(formula).values())
     common = math.gcd(*counts)
     letters = (chr(ord("A") + number) if number < 26 else f"[{number}]" for number in range(len(counts)))
     return "".join(f"{letter}{n // common if n > common else ''}" for letter, n in zip(letters, counts, strict=True))

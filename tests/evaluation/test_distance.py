@@ -27,6 +27,7 @@ formulas = st.lists(
         ("KBr", ["NaCl"], 1.0),
         ("Al2O3", ["Ga2O3"], 0.4),
         ("AlGaO3", ["Ga2O3", "Al2O3"], 0.2),
+        ("Ca3(PO4)2", ["Ca3P2O8"], 0.0),
     ],
 )
 def test_the_share_of_atoms_that_would_have_to_be_others(test, train, expected):

@@ -158,3 +158,9 @@ def test_an_anonymous_formula_depends_on_neither_elements_nor_multiples(elements
 
     formula = "".join(f"{element}{times * count}" for element, count in zip(elements, (1, 1, 3), strict=True))
     assert anonymous(formula) == "ABC3"
+
+
+def test_a_group_in_parentheses_counts_as_often_as_is_said():
+    from gnn.groups import anonymous
+
+    assert anonymous("Ca3(PO4)2") == anonymous("B3C8A2") == "A2B3C8"

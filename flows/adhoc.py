@@ -15,11 +15,11 @@ from crystals.sources.registry import ResolvedSource, check_source
 from flows.config import RetrainConfig
 from flows.interrupt import remember_run
 from flows.show import result
+from flows.start import start_folder
 from flows.temporary_server import STARTED_BY
-from gnn.model_card import check_start
 from storage.artefact import Artefact
 from storage.errors import InputError, WorldError
-from storage.registry import CARD, Card, Run, model_folder
+from storage.registry import CARD, Card, Run
 from storage.schemas import safe_name
 from storage.store import Store
 from storage.studies import STUDY, StudyCard
@@ -95,9 +95,7 @@ def run_flow(entry: str, config: RetrainConfig, prefect_ready: Callable[[], obje
     check_source(config.source, config.target, config.materials_project)
     store = Store.at(config.store)
     store.check()
-    if config.start_from is not None:
-        folder = model_folder(config.start_from, store, "start_from")
-        check_start(folder, config.model, keep_readout=config.train.readout == "kept")
+    start_folder(config, store)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

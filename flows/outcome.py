@@ -11,13 +11,14 @@ from threading import Semaphore
 from prefect import task
 
 from flows.config import RetrainConfig
+from flows.start import start_folder
 from storage.artefact import Artefact
 from tasks.caching import RunContext
 from tasks.download import download
 from tasks.ensemble import ensemble, train_members
 from tasks.evaluate import evaluate
 from tasks.graphs import graphs as build_graphs
-from tasks.initial import found_model, initial_weights
+from tasks.initial import copy_of
 from tasks.resolve_source import resolve_source
 from tasks.train import train_model
 from tasks.validate import validate
@@ -98,7 +99,8 @@ def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext)
 
 def start_of(config: RetrainConfig, context: RunContext) -> Artefact | None:
     """The weights that a training starts from; None where they are random."""
-    return None if config.start_from is None else initial_weights(*found_model(config.start_from, context), context)
+    folder = start_folder(config, context.artefacts)
+    return None if folder is None else copy_of(folder, context)
 
 
 def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, context: RunContext) -> Outcome:

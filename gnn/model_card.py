@@ -133,6 +133,8 @@ def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> Mode
     Without `keep_readout` the readouts may differ.
     """
     card = read_card(folder)
+    if card.members > 1:
+        raise InputError(f"start_from: {folder} is an ensemble of {card.members} models; start from a single one")
     free = () if keep_readout else READOUT
     differ = {n: v for n, v in card.model.model_dump().items() if n not in free and v != getattr(model, n)}
     if differ:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from storage.artefact import digest_of_file
-from storage.registry import model_folder
+from storage.artefact import Artefact, digest_of_file
 from tasks.caching import BuildPlan, Hint, RunContext, step
 from tasks.programs import Program
 
@@ -22,10 +21,6 @@ def initial_weights(digests: list[str], folder: Folder, context: RunContext) -> 
     return BuildPlan(program=Program(module="gnn.initial", spec={"folder": folder.path}))
 
 
-def found_model(wanted: str, context: RunContext) -> tuple[list[str], Folder]:
-    """The digests of the files of the model `wanted`, and its folder: a path, a champion's name, a run, or latest.
-
-    Raises InputError if there is no such model.
-    """
-    folder = model_folder(wanted, context.artefacts, "start_from").absolute()
-    return [digest_of_file(folder / name) for name in FILES], Folder(path=folder)
+def copy_of(folder: Path, context: RunContext) -> Artefact:
+    """The model of one member in `folder`, in the store."""
+    return initial_weights([digest_of_file(folder / name) for name in FILES], Folder(path=folder), context)

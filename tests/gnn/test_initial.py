@@ -64,3 +64,10 @@ def test_the_copy_in_the_store_is_the_model(trained, tmp_path):
     assert read_card(output) == read_card(trained.output)
     with pytest.raises(InputError, match="is no model"):
         initial.build(initial.InitialSpec(output=output, scratch=tmp_path, folder=tmp_path))
+
+
+def test_an_ensemble_is_no_start(spec, trained):
+    card = trained.output / "model.json"
+    card.write_text(card.read_text().replace('"model": {', '"members": 2, "model": {', 1))
+    with pytest.raises(InputError, match="is an ensemble of 2 models; start from a single one"):
+        train.build(spec("tuned", epochs=1).model_copy(update={"start": trained.output}))

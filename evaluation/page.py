@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 N_EXAMPLES = 20  # rejected and conflicting rows that are listed; all of them are in the tables
 
 
-class About(BaseModel):
-    """What the page says about the run that is not in its tables: names, counts, settings and cost."""
+class Subject(BaseModel):
+    """What is learned from what, and with which settings: of one run, or in common of all models of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,6 +34,12 @@ class About(BaseModel):
     target: str
     unit: str
     task: str
+    configuration: dict[str, Any]
+
+
+class About(Subject):
+    """What the page says about the run that is not in its tables: names, counts, settings and cost."""
+
     date: str
     rows: int
     accepted: int
@@ -42,7 +48,6 @@ class About(BaseModel):
     conflicts: int
     split: dict[str, int]
     split_by: str
-    configuration: dict[str, Any]
     parameters: int
     epochs: int
     kept_epoch: int  # 0 where the members of an ensemble kept different ones

@@ -5,31 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.axes import Figure
 from evaluation.formatting import format_count, format_target
 from evaluation.html import render
 from evaluation.markdown import escaped, table
-from evaluation.page import settings
+from evaluation.page import Subject, settings
 from storage.program import Facts
 from storage.studies import STUDY, StudyCard
 
 
-class StudyAbout(BaseModel):
+class StudyAbout(Subject):
     """What the page says about the study that is not in its tables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: str
-    run: str
-    source: str
-    title: str
-    note: str
-    target: str
-    unit: str
-    task: str
-    configuration: dict[str, Any]  # that all models have in common
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,15 @@ from typing import Any
 from prefect import flow
 
 from flows.ablate_config import AblateConfig
+from flows.options import training_flow
 from flows.outcome import context_of, materials_of, outcomes_of
 from flows.parameters import parameters_of
-from flows.retrain import run_name
 from flows.study import common_of, configs_of, trained_of
 from storage.artefact import Artefact
 from tasks.ablate import ablate as report_ablation
-from tasks.gpu_pool import cancel_dispatched
-from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
-from tasks.runner import runner
 
 
-@flow(
-    name="ablate",
-    flow_run_name=run_name,
-    task_runner=runner(),
-    on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all(), cancel_dispatched],
-    on_crashed=[lambda *_: end_all()],
-)
+@flow(name="ablate", **training_flow())
 @parameters_of(AblateConfig)
 def ablate(**settings: Any) -> Artefact:
     """Train the full model and variants of it with several seeds each, and report how much worse they are."""

@@ -5,27 +5,16 @@ from typing import Any
 from prefect import flow
 
 from flows.crossvalidate_config import CrossvalidateConfig
+from flows.options import training_flow
 from flows.outcome import context_of, materials_of, outcomes_of
 from flows.parameters import parameters_of
-from flows.retrain import run_name
 from flows.study import common_of, configs_of, trained_of
 from storage.artefact import Artefact
 from tasks.crossvalidate import crossvalidate as report_folds
 from tasks.crossvalidate import folds_of
-from tasks.gpu_pool import cancel_dispatched
-from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
-from tasks.runner import runner
 
 
-@flow(
-    name="crossvalidate",
-    flow_run_name=run_name,
-    task_runner=runner(),
-    on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all(), cancel_dispatched],
-    on_crashed=[lambda *_: end_all()],
-)
+@flow(name="crossvalidate", **training_flow())
 @parameters_of(CrossvalidateConfig)
 def crossvalidate(**settings: Any) -> Artefact:
     """Train a model a fold and report over the folds. Models that are in the store are not trained again."""

@@ -5,26 +5,15 @@ from typing import Any
 from prefect import flow
 
 from flows.curve_config import CurveConfig
+from flows.options import training_flow
 from flows.outcome import context_of, materials_of, outcomes_of
 from flows.parameters import parameters_of
-from flows.retrain import run_name
 from flows.study import common_of, configs_of, trained_of
 from storage.artefact import Artefact
 from tasks.curve import curve as report_curve
-from tasks.gpu_pool import cancel_dispatched
-from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
-from tasks.runner import runner
 
 
-@flow(
-    name="curve",
-    flow_run_name=run_name,
-    task_runner=runner(),
-    on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all(), cancel_dispatched],
-    on_crashed=[lambda *_: end_all()],
-)
+@flow(name="curve", **training_flow())
 @parameters_of(CurveConfig)
 def curve(**settings: Any) -> Artefact:
     """Train on shares of the training rows, and report how the error falls with their number."""

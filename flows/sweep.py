@@ -1,48 +1,30 @@
 """download → validate → graphs → trials, each a training → the winner's evaluation → the page of the sweep."""
 
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from crystals.sources.registry import target_of
 from flows.best_settings import best_settings, common_settings
 from flows.config import validated
+from flows.options import named, training_flow
 from flows.outcome import context_of, materials_of, outcome_of
 from flows.parameters import parameters_of
 from flows.search_space import checked
 from flows.stages import STEPS, rows_of, search
 from flows.sweep_config import SweepConfig
 from storage.artefact import Artefact
-from storage.errors import InputError
-from tasks.gpu_pool import cancel_dispatched
 from tasks.observer import observer
-from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
-from tasks.runner import runner
 from tasks.sweep import SweepTable
 from tasks.sweep import sweep as write_page
 
 
 def run_name() -> str:
     """The name of the flow run in the UI: source, target, and how many keys are searched."""
-    source, target = flow_run.parameters["source"], flow_run.parameters["target"]
-    with suppress(InputError):  # the run itself tells what is wrong
-        target = target_of(source, target)
-    words = [Path(source).name, target, f"{len(flow_run.parameters['search'])} keys"]
-    return " ".join(word for word in words if word)
+    return named(f"{len(flow_run.parameters['search'])} keys")
 
 
-@flow(
-    name="sweep",
-    flow_run_name=run_name,
-    task_runner=runner(),
-    on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all(), cancel_dispatched],
-    on_crashed=[lambda *_: end_all()],
-)
+@flow(name="sweep", **training_flow(run_name))
 @parameters_of(SweepConfig)
 def sweep(**settings: Any) -> Artefact:
     """Search settings by validation error. Trials that are finished are not run again; test rows are for the winner."""

@@ -9,7 +9,7 @@ from gnn.folds import Folds, choose, published_folds
 from storage.artefact import Artefact
 from tasks.caching import Artefacts, BuildPlan, RunContext, step
 from tasks.programs import Program
-from tasks.study import about_study, models_of, publish_study
+from tasks.study import about_study, models_of, publish_study, study_key
 
 
 @task(name="folds", persist_result=False)
@@ -19,13 +19,7 @@ def folds_of(structures: Artefact, split: SplitConfig, wanted: tuple[int, ...] |
     return choose(published_folds(files, split), split, wanted)
 
 
-def crossvalidate_key(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the page says of itself."""
-    names = ("downloaded", "structures", "trained", "common")
-    return about_study("crossvalidate", *(arguments[name] for name in names))
-
-
-@step(version=1, extra_key=crossvalidate_key, on_complete=publish_study)
+@step(version=1, extra_key=study_key("crossvalidate"), on_complete=publish_study)
 def crossvalidate(
     downloaded: Artefact,
     structures: Artefact,

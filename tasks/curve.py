@@ -5,16 +5,10 @@ from typing import Any
 from storage.artefact import Artefact
 from tasks.caching import Artefacts, BuildPlan, RunContext, step
 from tasks.programs import Program
-from tasks.study import about_study, models_of, publish_study
+from tasks.study import about_study, models_of, publish_study, study_key
 
 
-def curve_key(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the page says of itself."""
-    names = ("downloaded", "structures", "trained", "common")
-    return about_study("curve", *(arguments[name] for name in names))
-
-
-@step(version=1, extra_key=curve_key, on_complete=publish_study)
+@step(version=1, extra_key=study_key("curve"), on_complete=publish_study)
 def curve(
     downloaded: Artefact,
     structures: Artefact,

@@ -70,15 +70,10 @@ def report(  # noqa: PLR0913  a page tells of all steps before it
 def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained: Artefact) -> dict[str, Any]:
     """What the page says about the run besides its tables: resolved, counts, configuration, cost."""
     checked, built, training = structures.facts, graphs.facts, trained.facts
-    target, parameters = structures.parameters["target"], trained.parameters
+    parameters = trained.parameters
     return {
+        **subject_of(downloaded, structures, trained),
         "run": run_name(downloaded, trained),
-        "source": Path(downloaded.parameters["source"]).name,
-        "title": downloaded.facts["title"],
-        "note": downloaded.facts["note"],
-        "target": target,
-        "unit": training["unit"],
-        "task": parameters["train"]["task"],
         "date": trained.created[:10],
         "rows": checked["rows"],
         "accepted": built["accepted"],
@@ -98,6 +93,18 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         "material_page": downloaded.facts.get("material_page"),
         **({"members": training["members"]} if "members" in training else {}),
         **{name: training[name] for name in TRAINING_FACTS},
+    }
+
+
+def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) -> dict[str, Any]:
+    """What is learned from what: of `evaluation.page.Subject`, what any model of a source and target has."""
+    return {
+        "source": Path(downloaded.parameters["source"]).name,
+        "title": downloaded.facts["title"],
+        "note": downloaded.facts["note"],
+        "target": structures.parameters["target"],
+        "unit": trained.facts["unit"],
+        "task": trained.parameters["train"]["task"],
     }
 
 

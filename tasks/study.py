@@ -1,33 +1,37 @@
 """What the steps that write the page of a study have in common: what it says about itself, and what the UI shows."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from storage.artefact import Artefact, digest_of
 from tasks.caching import Artefacts, RunContext
-from tasks.report import address_of, asked_of
+from tasks.report import address_of, asked_of, subject_of
 
 
 def about_study(
     kind: str, downloaded: Artefact, structures: Artefact, trained: Artefacts, common: dict[str, Any]
 ) -> dict[str, Any]:
     """The fields of `evaluation.study_page.StudyAbout`; `common` is the configuration that all models share."""
-    some = next(iter(trained.by_label.values()))
-    target, title = structures.parameters["target"], downloaded.facts["title"]
+    subject = subject_of(downloaded, structures, next(iter(trained.by_label.values())))
     which = digest_of({label: artefact.key for label, artefact in trained.by_label.items()})
     return {
+        **subject,
         "kind": kind,
-        "run": f"{title}-{target}-{kind}-{which[:8]}",
-        "source": Path(downloaded.parameters["source"]).name,
-        "title": title,
-        "note": downloaded.facts["note"],
-        "target": target,
-        "unit": some.facts["unit"],
-        "task": some.parameters["train"]["task"],
+        "run": f"{subject['title']}-{subject['target']}-{kind}-{which[:8]}",
         "configuration": {**asked_of(downloaded), "checks": structures.parameters["checks"], **common},
     }
+
+
+def study_key(kind: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The `extra_key` of such a step: what the page says of itself."""
+
+    def key(arguments: dict[str, Any]) -> dict[str, Any]:
+        names = ("downloaded", "structures", "trained", "common")
+        return about_study(kind, *(arguments[name] for name in names))
+
+    return key
 
 
 def models_of(trained: Artefacts, context: RunContext) -> list[dict[str, Any]]:

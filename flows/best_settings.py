@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from flows.config import RetrainConfig
+from flows.study import weight_settings
 from flows.sweep_config import SweepConfig
 
 OWN = {"store", "device", "promotion"}  # are of a run, not of a model
@@ -18,9 +19,7 @@ def best_settings(config: RetrainConfig) -> str:
 
 def common_settings(config: SweepConfig, best: RetrainConfig) -> dict[str, Any]:
     """Graphs, split, model and training without the keys that were searched."""
-    whole = {name: getattr(best, name).model_dump(mode="json") for name in ("graphs", "split", "model")}
-    whole["train"] = best.train.without_placement.model_dump(mode="json")
     return {
         group: {name: value for name, value in values.items() if f"{group}.{name}" not in config.search}
-        for group, values in whole.items()
+        for group, values in weight_settings(best).items()
     }

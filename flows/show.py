@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from storage.artefact import format_minute
 from storage.champions import lineages
 from storage.errors import InputError
-from storage.registry import Card, Run, runs
+from storage.registry import Card, Run, runs, weights_of
 from storage.store import Store
 from storage.studies import Study, studies
 
@@ -51,8 +51,7 @@ def write_page(root: str, page: Path, warn: Callable[[str], object]) -> str:
 def _links(card: Card, store: Store) -> "Links":
     from evaluation.index import Links
 
-    weights = ["model.safetensors"] if card.members == 1 else [f"model-{n}.safetensors" for n in range(card.members)]
-    files = {name: f"{card.model}/{name}" for name in ["model.json", *weights]}
+    files = {name: f"{card.model}/{name}" for name in ["model.json", *weights_of(card.members)]}
     files["predictions.parquet"] = card.predictions
     return Links(_address(card.report, store), [(text, _address(name, store)) for text, name in files.items()])
 

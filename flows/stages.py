@@ -78,8 +78,6 @@ class Search:
     ) -> None:
         self.config, self.materials, self.context, self.workers = config, materials, context, workers
         downloaded, structures = artefact_of(materials.downloaded), artefact_of(materials.structures)
-        assert downloaded is not None
-        assert structures is not None
         self.digest = digest_of_search(config, structures.digest)
         words = [safe_name(downloaded.facts["title"]), safe_name(materials.target), self.digest[:8]]
         self.name = config.name or "-".join(words)

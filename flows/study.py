@@ -20,7 +20,7 @@ def configs_of(config: RetrainConfig, settings: Mapping[str, dict[str, Any]]) ->
 
 def common_of(configs: Mapping[str, RetrainConfig]) -> dict[str, Any]:
     """The settings that all models share, by group: what their weights depend on, and have no difference in."""
-    dumped = [_settings(config) for config in configs.values()]
+    dumped = [weight_settings(config) for config in configs.values()]
     return {
         group: {
             key: value for key, value in dumped[0][group].items() if all(d[group].get(key) == value for d in dumped)
@@ -29,12 +29,12 @@ def common_of(configs: Mapping[str, RetrainConfig]) -> dict[str, Any]:
     }
 
 
-def _settings(config: RetrainConfig) -> dict[str, Any]:
+def weight_settings(config: RetrainConfig) -> dict[str, Any]:
+    """What a model's weights depend on, by group."""
     groups = {name: getattr(config, name) for name in GROUPS} | {"train": config.train.without_placement}
     return {name: group.model_dump(mode="json") for name, group in groups.items()}
 
 
 def trained_of(outcomes: Mapping[str, Outcome]) -> Artefacts:
     """The trained models of the outcomes, as one input of a step."""
-    trained = {name: artefact_of(outcome.trained) for name, outcome in outcomes.items()}
-    return Artefacts(by_label={name: made for name, made in trained.items() if made is not None})
+    return Artefacts(by_label={name: artefact_of(outcome.trained) for name, outcome in outcomes.items()})

@@ -14,8 +14,7 @@ from gnn.model_card import CARD, ModelCard, read_card
 from gnn.models.registry import build_model
 from storage.checkpoints import add_checkpoint, whole_checkpoints
 from storage.errors import InputError
-
-WEIGHTS = "model.safetensors"
+from storage.registry import WEIGHTS, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +23,6 @@ def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> Non
     """Write model.safetensors (the `state_dict`) and model.json (the card) into `folder`."""
     save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
-
-
-def weights_of(members: int) -> list[str]:
-    """The names of the files of weights in the folder of a model with so many members."""
-    return [WEIGHTS] if members == 1 else [f"model-{number}.safetensors" for number in range(members)]
 
 
 def load_members(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[list[nn.Module], ModelCard]:

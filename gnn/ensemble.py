@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gnn.checkpoint import WEIGHTS, weights_of
 from gnn.model_card import CARD, ModelCard, read_card
 from gnn.uncertainty import Floats, calibrate, combine, floor_of, mean_and_spread
 from storage import schemas
 from storage.errors import InputError
 from storage.program import Facts, Spec, main
+from storage.registry import WEIGHTS, weights_of
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gnn.checkpoint import WEIGHTS, load_model
+from gnn.checkpoint import load_model
 from gnn.config import ModelConfig
 from gnn.model_card import CARD, check_start
 from storage.program import Facts, Spec, main
+from storage.registry import WEIGHTS
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gnn.config import MODELS, PUBLISHED, ModelConfig
-from storage.errors import InputError
+from storage.errors import InputError, first_fault
 
 if TYPE_CHECKING:
     from gnn.scores import Scaling
@@ -114,9 +114,7 @@ def read_card(folder: Path) -> ModelCard:
             raise InputError(f"{path}: is larger than {LARGEST:,} bytes: no model.json of cgcnn")
         return ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
+        where, message = first_fault(error)
         raise InputError(f"{path}: {f'{where}: ' if where else ''}{message}"[:500]) from None
     except FileNotFoundError:
         raise InputError(f"{folder}: is no model: there is no {CARD}") from None

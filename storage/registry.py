@@ -17,6 +17,12 @@ CARD = "card.json"
 LATEST = "latest"
 CHAMPION = "champion"
 RELEASED = ".pth.tar"
+WEIGHTS = "model.safetensors"
+
+
+def weights_of(members: int) -> list[str]:
+    """The names of the files of weights in the folder of a model with so many members."""
+    return [WEIGHTS] if members == 1 else [f"model-{number}.safetensors" for number in range(members)]
 
 
 class Coverage(BaseModel):

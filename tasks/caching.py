@@ -103,15 +103,10 @@ def recipe_of(step: str, version: int, arguments: dict[str, Any]) -> Recipe:
     return Recipe(step=step, version=version, parameters=parameters, inputs=inputs)
 
 
-def artefact_of(made: Artefact) -> Artefact | None:
-    """What a step gave that was called directly: Prefect passes the state on where the step returned one.
-
-    None if the training was ended early.
-    """
+def artefact_of(made: Artefact) -> Artefact:
+    """What a step gave that was called directly: Prefect passes the state on where the step returned one."""
     state: Any = made
-    if not isinstance(state, State):
-        return made
-    return None if state.name == PRUNED else cast(Artefact, state.result())
+    return cast(Artefact, state.result()) if isinstance(state, State) else made
 
 
 def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from storage.artefact import Artefact, digest_of_file
+from storage.registry import WEIGHTS
 from tasks.caching import BuildPlan, Hint, RunContext, step
 from tasks.programs import Program
 
-FILES = ("model.json", "model.safetensors")
+FILES = ("model.json", WEIGHTS)
 
 
 class Folder(Hint):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crystals.config import GraphConfig
 from gnn.model_card import check_trust, read_card
-from storage.errors import InputError
+from storage.errors import InputError, first_fault
 from storage.program import PROGRESS
 from storage.text import printable
 from tasks.prediction_folder import Work, record_of, work_folder
@@ -121,9 +121,9 @@ def _usable(model: Path, *, trust_code: bool) -> GraphConfig:
     try:
         return GraphConfig.model_validate(card.graph_config)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(["graph_config", *map(str, fault["loc"])])
-        raise InputError(f"{model}/model.json: {where}: {fault['msg'].removeprefix('Value error, ')}"[:500]) from None
+        where, message = first_fault(error)
+        where = ".".join(filter(None, ["graph_config", where]))
+        raise InputError(f"{model}/model.json: {where}: {message}"[:500]) from None
 
 
 def _line_handler(log: Log, on_progress: OnProgress | None) -> Log:

@@ -11,7 +11,7 @@ from prefect.states import Completed
 
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
-from tasks.caching import PRUNED, RunContext, artefact_of
+from tasks.caching import PRUNED, RunContext
 from tasks.epochs import Pruned, watched_epochs
 from tasks.train import train_model
 from tasks.trial_loop import TrialResult
@@ -43,13 +43,13 @@ def trial(
 
     began = time.monotonic()
     with watched_epochs(on_epoch):
-        trained = artefact_of(train_model(graphs, model, train, split, context, start))
-    if trained is None:
+        made = cast(Any, train_model)(graphs, model, train, split, context, start, return_state=True)
+    if made.name == PRUNED:
         history = [(metrics["epoch"], metrics["validation_mae"]) for metrics in seen]
         result = TrialResult(model=None, error=history[-1][1], history=history, seconds=_whole_cost(seen))
         message = f"after {history[-1][0]} of {train.epochs} epochs"
         return cast(TrialResult, Completed(name=PRUNED, message=message, data=result))
-    result = result_of(trained, context)
+    result = result_of(made.result(), context)
     if not seen:
         return result
     return result.model_copy(update={"wall": time.monotonic() - began, "epoch": seen[-1]["seconds"]})

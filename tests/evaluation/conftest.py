@@ -147,6 +147,20 @@ def evil_ids() -> list[str]:
     return EVIL
 
 
+@pytest.fixture
+def worst_point() -> str:
+    """A script: where on the screen the material with the largest error is drawn, and its name."""
+    return """() => {
+        const svg = document.querySelector("svg[data-points]");
+        const data = JSON.parse(document.getElementById("points").textContent);
+        const [left, right, bottom, top] = data.frame, [low, high] = data.range;
+        const at = new DOMPoint(left + (data.target[0] - low) / (high - low) * (right - left),
+                                bottom - (data.predicted[0] - low) / (high - low) * (bottom - top));
+        const seen = at.matrixTransform(svg.getScreenCTM());
+        return [seen.x, seen.y, data.id[0]];
+    }"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium; the test is skipped where there is none."""

@@ -56,22 +56,12 @@ def test_no_error_no_request_no_sideways_scrolling(make_run, table, evil_ids, op
     assert page.locator("img").count() == 0
 
 
-def test_the_material_under_the_pointer_is_named(make_run, table, evil_ids, opened):
+def test_the_material_under_the_pointer_is_named(make_run, table, evil_ids, opened, worst_point):
     run = make_run(evil_rows(table, evil_ids))
     page, faults = opened(run.folder, 1280)
     plot = page.locator("svg[data-points]")
     plot.scroll_into_view_if_needed()
-    where = page.evaluate(
-        """() => {
-            const svg = document.querySelector("svg[data-points]");
-            const data = JSON.parse(document.getElementById("points").textContent);
-            const [left, right, bottom, top] = data.frame, [low, high] = data.range;
-            const at = new DOMPoint(left + (data.target[0] - low) / (high - low) * (right - left),
-                                    bottom - (data.predicted[0] - low) / (high - low) * (bottom - top));
-            const seen = at.matrixTransform(svg.getScreenCTM());
-            return [seen.x, seen.y, data.id[0]];
-        }"""
-    )
+    where = page.evaluate(worst_point)
     page.mouse.move(where[0] + 1, where[1] + 1)
     found = page.locator("#tip").inner_text()
     assert where[2] in found

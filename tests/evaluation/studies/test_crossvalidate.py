@@ -11,15 +11,6 @@ from evaluation.crossvalidate import CrossvalidateSpec, build
 from storage import schemas
 from storage.matbench import ROWS, task_id
 
-WORST = """() => {  // where the material with the largest error is drawn, and its name
-    const svg = document.querySelector("svg[data-points]");
-    const data = JSON.parse(document.getElementById("points").textContent);
-    const [left, right, bottom, top] = data.frame, [low, high] = data.range;
-    const at = new DOMPoint(left + (data.target[0] - low) / (high - low) * (right - left),
-                            bottom - (data.predicted[0] - low) / (high - low) * (bottom - top));
-    const seen = at.matrixTransform(svg.getScreenCTM());
-    return [seen.x, seen.y, data.id[0]];
-}"""
 ROWS_MADE, OFF = 40, {0: 0.1, 1: 0.2, 2: 0.6}  # how far each fold's predictions are off, eV
 
 
@@ -99,7 +90,7 @@ def test_some_of_the_folds_are_called_some(made, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_needs_no_network_and_does_not_scroll_sideways(made, tmp_path, browser, width):
+def test_the_page_needs_no_network_and_does_not_scroll_sideways(made, tmp_path, browser, worst_point, width):
     made()
     page = browser.new_page(viewport={"width": width, "height": 844})
     faults: list[str] = []
@@ -109,7 +100,7 @@ def test_the_page_needs_no_network_and_does_not_scroll_sideways(made, tmp_path, 
     page.goto((tmp_path / "report.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("svg[data-points]").scroll_into_view_if_needed()
-    x, y, name = page.evaluate(WORST)
+    x, y, name = page.evaluate(worst_point)
     page.mouse.move(x + 1, y + 1)
     assert name in page.locator("#tip").inner_text()
     assert faults == []

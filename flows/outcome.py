@@ -72,7 +72,8 @@ def outcomes_of(
     The first that failed is raised when all are done; what is in the store stays there.
     """
     # Before the models: their task runs would wait in the threads that the shards' task runs need.
-    graphs = {config.graphs: _graphs_of(config, materials, context) for config in configs.values()}
+    of_graphs = {config.graphs: config for config in configs.values()}
+    graphs = {kind: _graphs_of(config, materials, context) for kind, config in of_graphs.items()}
     free, futures = Semaphore(at_once), {}
     for name, config in configs.items():
         free.acquire()

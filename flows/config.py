@@ -178,12 +178,9 @@ def assignment(text: str) -> dict[str, Any]:
     if not equals:
         raise InputError(f"--set {text}: expected KEY=VALUE, as in train.epochs=50")
     try:
-        nested = yaml.safe_load(value)
+        return nested({key.strip(): yaml.safe_load(value)})
     except NOT_YAML:
         raise InputError(f"--set {text}: {value!r} is not a YAML value") from None
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

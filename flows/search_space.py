@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from flows.config import RetrainConfig, keys, with_settings
+from flows.config import RetrainConfig, keys, nested, with_settings
 from flows.sweep_config import Choice, Range, SweepConfig
 from gnn.config import Placement
 from storage.artefact import digest_of
@@ -132,11 +132,7 @@ def bounds(values: list[Choice] | Range) -> list[Choice]:
 
 def settings_of(config: SweepConfig, point: Mapping[str, Choice]) -> RetrainConfig:
     """The configuration of a trial. Raises InputError if two values of the point exclude each other."""
-    settings: dict[str, Any] = {}
-    for key, value in point.items():
-        group, _, name = key.partition(".")
-        settings.setdefault(group, {})[name] = value
-    return with_settings(config, settings, RetrainConfig)
+    return with_settings(config, nested(point), RetrainConfig)
 
 
 def grid(space: Space) -> dict[str, list[Choice]]:

@@ -29,9 +29,9 @@ from crystals.config import GraphConfig
 from gnn.batches import Graphs
 from gnn.config import ModelConfig, TrainConfig
 from gnn.cost import Cost
+from gnn.heads import Head
 from gnn.loop import Data, Training, predict
 from gnn.models.registry import build_model
-from gnn.scores import Scaling
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -58,10 +58,10 @@ class Ours:
     def __init__(self, sample: Sample, config: ModelConfig, graphs: GraphConfig) -> None:
         table = sample.graphs(graphs)
         self.graphs, target = Graphs.of(table), torch.tensor(table[sample.target].to_numpy())
-        scaling = Scaling.fit(target, classification=False)
-        self.standardized = scaling.standardize(target)
+        head = Head.fit(target)
+        self.standardized = head.standardize(target)
         rows = torch.arange(len(self.graphs))
-        self._data = Data(self.graphs, target, scaling, rows, rows[:0], CPU, self.graphs.edge_counts())
+        self._data = Data(self.graphs, target, head, rows, rows[:0], CPU, self.graphs.edge_counts())
         self.model: Any = build_model(config)
         self._training: Training | None = None
 
@@ -74,7 +74,7 @@ class Ours:
     def predictions(self) -> Tensor:
         """(M,), the network's own numbers."""
         rows = torch.arange(len(self.graphs))
-        return predict(self.model, self.graphs, rows, Scaling(0.0, 1.0, classification=False), CPU)
+        return predict(self.model, self.graphs, rows, Head(0.0, 1.0), CPU)
 
 
 def lines(sample: Sample, only: str) -> Iterator[Line]:

@@ -35,9 +35,9 @@ from gnn.batches import Graphs
 from gnn.config import ModelConfig, Placement, TrainConfig
 from gnn.cost import Cost, peak_memory
 from gnn.graph_files import decode, open_graphs
+from gnn.heads import Head
 from gnn.loop import Data, Training, predict
 from gnn.models.registry import build_model
-from gnn.scores import Scaling
 from gnn.train import select_device
 from storage import schemas
 from storage.errors import InputError
@@ -86,7 +86,7 @@ def data_of(graphs: Graphs, target: torch.Tensor, device: torch.device) -> Data:
     """All of them as training rows."""
     edges, rows = graphs.edge_counts(), torch.arange(len(graphs))
     resident = graphs if graphs.reads_ahead or device == CPU else graphs.to(device)
-    return Data(resident, target, Scaling.fit(target, classification=False), rows, rows[:0], device, edges)
+    return Data(resident, target, Head.fit(target), rows, rows[:0], device, edges)
 
 
 def training_of(model: ModelConfig, data: Data, epochs: int) -> Training:
@@ -105,7 +105,7 @@ def check_predictions(device: torch.device, structures: int) -> None:
         training = training_of(config, data_of(graphs, target, device), 2)
         for epoch in range(2):
             training.epoch(epoch, Cost(device))
-        rows, plain = torch.arange(len(graphs)), Scaling(0.0, 1.0, classification=False)
+        rows, plain = torch.arange(len(graphs)), Head(0.0, 1.0)
         there = predict(training.model, training.data.graphs, rows, plain, device)
         network = build_model(config)
         network.load_state_dict(copy.deepcopy(training.model.state_dict()))

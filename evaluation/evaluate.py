@@ -121,7 +121,7 @@ def _uncertainty(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
     found = uncertainty.measure(target, predicted, deviation, low, high, constant)
     calibration = card["calibration"]
     found["interval"]["promised"] = calibration["coverage"]
-    return {"members": card["members"], "calibration": calibration, **found}
+    return {"members": card.get("members", 1), "calibration": calibration, **found}
 
 
 def gate_summary(path: Path) -> list[dict[str, float]]:

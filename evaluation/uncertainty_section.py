@@ -38,11 +38,15 @@ def rows(found: dict[str, Any], scale: Scale) -> list[tuple[str, str]]:
 def _caption(found: dict[str, Any], scale: Scale) -> str:
     set_by = found["calibration"]
     return (
-        f"{found['members']} members, whose spread was calibrated on {set_by['rows']:,} validation structures: "
-        f"uncertainty = {significant(set_by['factor'])} × √(spread² + floor²), "
+        f"{_what_is_calibrated(found['members'])}, calibrated on {set_by['rows']:,} validation structures: "
+        f"uncertainty = {significant(set_by['factor'])} × √(deviation² + floor²), "
         f"floor {scale.with_unit(set_by['floor'])}; "
         f"interval = predicted ± {significant(set_by['quantile'])} × uncertainty."
     )
+
+
+def _what_is_calibrated(members: int) -> str:
+    return "The deviation that the model predicts" if members == 1 else f"The deviation of {members} members"
 
 
 def calibration_figure(found: dict[str, Any]) -> Figure:

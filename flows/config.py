@@ -21,7 +21,10 @@ PRESETS = Path(__file__).parent / "presets"
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
-def _trainable(model: ModelConfig) -> ModelConfig:
+def _trainable(model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+    train = info.data.get("train")
+    if train is not None and train.task == "classification" and model.head != "point":
+        raise ValueError(f"head {model.head} is for a regression; a classification has the head point")
     if model.name in PUBLISHED:
         raise ValueError(
             f"{model.name} is for published weights and cannot be trained; allowed are {', '.join(MODELS)}"

@@ -110,9 +110,9 @@ def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, co
 
 
 def _trained(config: RetrainConfig, graphs: Artefact, context: RunContext) -> Artefact:
-    """A single model, or an ensemble of several."""
+    """A single model, or one with an uncertainty: an ensemble, or one that predicts its deviation."""
     model, train, split = config.model, config.train.without_placement, config.split
     start = start_of(config, context)
-    if train.members == 1:
+    if train.members == 1 and model.head != "mean-variance":
         return train_model(graphs, model, train.trainings[0], split, context, start)
     return ensemble(train_members(graphs, model, train, split, context, start), model, train, split, context)

@@ -85,6 +85,7 @@ class Search:
         self._graphs: dict[GraphConfig, Artefact] = {}
         self._start_from = start_of(config, context)
         self._here = config.train.where == "here" and not os.environ.get(DASK)
+        self._prunes = self._here and config.train.minutes is None
 
     def stage(self, number: int, space: Space, sampler: str, trials: int) -> Stage:
         """Run the trials of a study, or what is left of them."""
@@ -92,7 +93,7 @@ class Search:
             distributions=distributions(space),
             sampler=sampler,
             grid=grid(space) if sampler == "grid" else {},
-            pruner=self.config.pruner if self._here else "none",
+            pruner=self.config.pruner if self._prunes else "none",
             seed=self.config.seed,
             epochs=_most_epochs(self.config, space),
             trials=trials,
@@ -112,8 +113,11 @@ class Search:
         log = get_run_logger()
         done, total = study.progress()
         log.info("study %s in %s: %d of %d trainings to do", study.name, masked(self.url), total - done, total)
-        if not self._here and self.config.pruner != "none":
-            log.info("no training is ended early: epochs of trainings on other machines are not seen here")
+        if not self._prunes and self.config.pruner != "none":
+            reason = (
+                "train.minutes ends them" if self._here else "epochs of trainings on other machines are not seen here"
+            )
+            log.info("no training is ended early: %s", reason)
 
     def _cost(self, study: SharedStudy, space: Space) -> float | None:
         """Seconds that a training takes: of those that are done, or from a few epochs in the middle of the space."""
@@ -129,13 +133,13 @@ class Search:
             return None
         epoch = measured.seconds / MEASURED if measured.epoch is None else measured.epoch
         start = max((measured.wall or 0.0) - MEASURED * epoch, 0.0)
-        each = start + whole.train.epochs * epoch
+        each = start + (60 * whole.train.minutes if whole.train.minutes else whole.train.epochs * epoch)
         text = "an epoch in the middle of the search takes %.2g s, a training %.3g s, if it is not ended early"
         log.info(text, epoch, each)
         return each
 
     def _measure(self, whole: RetrainConfig) -> TrialResult:
-        short = with_settings(whole, {"train": {"epochs": MEASURED}}, RetrainConfig)
+        short = with_settings(whole, {"train": {"epochs": MEASURED, "minutes": None}}, RetrainConfig)
         measured: TrialResult | Exception = self._submit("measurement", short, None).result(raise_on_failure=False)
         if isinstance(measured, Exception):
             raise measured

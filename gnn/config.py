@@ -1,5 +1,6 @@
 """What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +19,7 @@ PUBLISHED = {  # for weights of others: they predict, and are not trained here
 }
 
 
+HeadName = Literal["point", "mean-variance", "hurdle"]
 Group = Literal["material", "formula", "chemical_system", "space_group", "prototype", "time"]
 
 
@@ -114,11 +116,23 @@ class ModelConfig(BaseModel):
         None, ge=0.01, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
+    head: HeadName = Field(
+        "point",
+        exclude_if=lambda head: head == "point",
+        description="What is predicted: one value; mean-variance: also the standard deviation of its error; hurdle: is "
+        "it above 0, and how large then (band gaps: 0 for metals).",
+    )
 
     @model_validator(mode="after")
     def _atoms_have_features(self) -> Self:
         if not self.embedding and not self.properties:
             raise ValueError("embedding and properties cannot both be false")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_head(self) -> Self:
+        if self.head != "point" and self.name not in MODELS:
+            raise ValueError(f"head {self.head} is for {' and '.join(MODELS)} alone; allowed for {self.name} is point")
         return self
 
     @field_validator("name")
@@ -146,6 +160,12 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(100, ge=1, le=10_000, description="Passes over the training rows, at most.")
+    minutes: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        None,
+        exclude_if=lambda minutes: minutes is None,
+        description="A budget instead of `epochs`: the schedule follows the clock and ends after so many minutes; null "
+        "trains `epochs`.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Crystals in a batch, of all processes together.")
     batch_edges: int | None = Field(
         None,
@@ -257,6 +277,11 @@ class TrainConfig(BaseModel):
     def placement(self) -> Placement:
         """How it runs."""
         return Placement(**{name: getattr(self, name) for name in Placement.model_fields})
+
+    @property
+    def whole_epochs(self) -> float:
+        """The epochs after which it ends; endless where a time ends it."""
+        return math.inf if self.minutes else self.epochs
 
     @property
     def keeps_last_epoch(self) -> bool:

@@ -1,7 +1,7 @@
 """The program of the ensemble step: trained models that differ in their seeds alone → one model with an uncertainty.
 
 The result is a model's folder as a training writes it, with the weights of all members, and the mean of what they
-predict.
+predict. One model that predicts its deviation may stand alone: then this calibrates it.
 """
 
 import logging
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gnn.model_card import CARD, ModelCard, read_card
+from gnn.model_card import CARD, Calibration, ModelCard, read_card
 from gnn.uncertainty import Floats, calibrate, combine, floor_of, mean_and_spread
 from storage import schemas
 from storage.errors import InputError
@@ -41,15 +41,16 @@ def build(spec: EnsembleSpec) -> Facts:
     """Write the weights, model.json, predictions, history and, where the members have gates, gates.parquet."""
     card = _common_card(spec.members)
     tables = [pq.read_table(folder / "predictions.parquet") for folder in spec.members]
-    outputs = np.stack([np.asarray(table["predicted"].to_numpy(), dtype=float) for table in tables])
-    _refuse_divergence(outputs)
-    card = card.model_copy(update={"members": len(outputs)})
+    values, deviations = _columns(tables, "predicted"), _columns(tables, "predicted_deviation")
+    _refuse_divergence(values)
+    card = card.model_copy(update={"members": len(tables)})
     if card.task == "regression":
-        card = card.model_copy(update={"calibration": _calibrated(tables[0], outputs, card, spec.coverage)})
+        found = _calibrated(tables[0], *mean_and_spread(values, deviations), card.deviation, spec.coverage)
+        card = card.model_copy(update={"calibration": found})
     for folder, name in zip(spec.members, weights_of(card.members), strict=True):
         shutil.copyfile(folder / WEIGHTS, spec.output / name)
     (spec.output / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
-    schemas.write_table(_predictions(tables[0], combine(outputs, card)), spec.output / "predictions.parquet")
+    schemas.write_table(_predictions(tables[0], combine(values, deviations, card)), spec.output / "predictions.parquet")
     schemas.write_table(mean_history([_read(f, "history") for f in spec.members]), spec.output / "history.parquet")
     if (spec.members[0] / "gates.parquet").exists():
         schemas.write_table(mean_gates([_read(f, "gates") for f in spec.members]), spec.output / "gates.parquet")
@@ -60,6 +61,13 @@ def _read(folder: Path, name: str) -> pa.Table:
     return pq.read_table(folder / f"{name}.parquet")
 
 
+def _columns(tables: Sequence[pa.Table], name: str) -> Any:
+    """(K, M); None where the members have no such column."""
+    if name not in tables[0].column_names:
+        return None
+    return np.stack([np.asarray(table[name].to_numpy(), dtype=float) for table in tables])
+
+
 def _common_card(folders: Sequence[Path]) -> ModelCard:
     cards = [read_card(folder) for folder in folders]
     for folder, card in zip(folders, cards, strict=True):
@@ -68,31 +76,31 @@ def _common_card(folders: Sequence[Path]) -> ModelCard:
     return cards[0]
 
 
-def _refuse_divergence(outputs: Floats) -> None:
-    for number, values in enumerate(outputs, start=1):
-        lost = int((~np.isfinite(values)).sum())
+def _refuse_divergence(values: Floats) -> None:
+    for number, predicted in enumerate(values, start=1):
+        lost = int((~np.isfinite(predicted)).sum())
         if lost:
             raise InputError(
-                f"member {number}: {lost} of {len(values)} predicted values are not finite: its training diverged; "
+                f"member {number}: {lost} of {len(predicted)} predicted values are not finite: its training diverged; "
                 "lower train.learning_rate or set train.clip"
             )
 
 
-def _calibrated(table: pa.Table, outputs: Floats, card: ModelCard, coverage: float) -> Any:
+def _calibrated(table: pa.Table, mean: Floats, spread: Floats, deviation: float, coverage: float) -> Calibration:
+    """`mean`, `spread` (M,) of all rows of the predictions `table`; `deviation` of the training targets."""
     split, target = table["split"].to_numpy(), np.asarray(table["target"].to_numpy(), dtype=float)
-    mean, spread = mean_and_spread(outputs)
-    floor = floor_of(spread[split == "train"], card.deviation)
+    floor = floor_of(spread[split == "train"], deviation)
     watched = split == "validation"
     found = calibrate(mean[watched] - target[watched], spread[watched], floor, coverage)
     log.info(
-        "errors are %.3g times the spread of the members, intervals ±%.3g standard deviations (%s validation rows)",
+        "errors are %.3g times the uncalibrated deviation, intervals ±%.3g standard deviations (%s validation rows)",
         *(found.factor, found.quantile, f"{found.rows:,}"),
     )
     return found
 
 
 def _predictions(table: pa.Table, found: dict[str, Floats]) -> pa.Table:
-    schema = schemas.ENSEMBLE_PREDICTIONS if "low" in found else schemas.PREDICTIONS
+    schema = schemas.CALIBRATED_PREDICTIONS if "low" in found else schemas.PREDICTIONS
     return pa.table([pa.array(found[n]) if n in found else table[n] for n in schema.names], schema=schema)
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from gnn.batches import Graphs
 from gnn.checkpoint import load_members
 from gnn.elements import symbol_of
-from gnn.loop import EVALUATED, predict_members
+from gnn.loop import EVALUATED, outputs_of
 from gnn.models.registry import ExternalModel
 from gnn.release_weights import as_model_folder
 from gnn.train import select_device
-from gnn.uncertainty import combine
+from gnn.uncertainty import predictions_of
 from storage.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -64,17 +64,19 @@ class Predictor:
     def check_calibrated(self) -> None:
         """Raise InputError where the model has no uncertainty."""
         if self.card.calibration is None:
-            raise InputError("the model has no uncertainty: only an ensemble's regression has one (train.members)")
+            raise InputError(
+                "the model has no uncertainty: a regression has one with train.members, or model.head mean-variance"
+            )
 
     def predict_intervals(self, table: pa.Table) -> Floats:
-        """(B, 4) of a calibrated ensemble, in the target's unit: predicted, standard deviation, low, high."""
+        """(B, 4) of a calibrated model, in the target's unit: predicted, standard deviation, low, high."""
         return np.stack(list(self._combined(table).values()), axis=1)
 
     def _combined(self, table: pa.Table) -> dict[str, Floats]:
         with _computing_on(self._wanted) as device:
             graphs = Graphs.of(table)
             rows = torch.arange(len(graphs))
-            return combine(predict_members(self._models, graphs, rows, self.card.scaling, device).numpy(), self.card)
+            return predictions_of(outputs_of(self._models, graphs, rows, self.card.head.width, device), self.card)
 
     @property
     def features(self) -> int:

@@ -16,10 +16,11 @@ from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.config import TrainConfig
 from gnn.cost import Cost
 from gnn.cuda_graphs import CapturedGradients
-from gnn.optimization import Schedule, averaged_model, loss_of, optimizer_of
+from gnn.heads import Head
+from gnn.optimization import PARTS, Schedule, averaged_model, optimizer_of
 from gnn.sampling import epoch_order, global_batches, steps_of
-from gnn.scores import Scaling, mean_absolute_error
 from gnn.steps import Step, steps
+from gnn.time_budget import TimeBudget
 from storage.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Data:
 
     graphs: Graphs
     target: Tensor
-    scaling: Scaling
+    head: Head
     train: Tensor
     validation: Tensor
     device: torch.device
@@ -62,33 +63,56 @@ class Training:
     def __init__(self, model: nn.Module, data: Data, config: TrainConfig) -> None:
         self.model, self.data, self.config = model, data, config
         self.optimizer = optimizer_of(model, config)
-        self.schedule = Schedule(self.optimizer, config, steps_of(config, data.train, data.edges))
+        self.budget = TimeBudget(config.minutes, data.device) if config.minutes else None
+        self.schedule = Schedule(
+            self.optimizer, config, PARTS if self.budget else steps_of(config, data.train, data.edges)
+        )
         self.ema = averaged_model(model, config.ema)
         self.too_many = math.inf  # edges that did not fit the GPU
         self.captured: CapturedGradients | None = None
         if data.device.type == "cuda" and distributed.world_size() == 1 and getattr(model, "capturable", False):
-            self.captured = CapturedGradients(model, lambda output, wanted: loss_of(output, wanted, config))
+            self.captured = CapturedGradients(model, self._loss_of)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule", "ema")}
+        return {name: getattr(self, name).state_dict() for name in self._changing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
-        for name in ("model", "optimizer", "schedule", "ema"):
+        for name in self._changing:
             getattr(self, name).load_state_dict(state[name])
 
+    @property
+    def _changing(self) -> list[str]:
+        return ["model", "optimizer", "schedule", "ema", *(["budget"] if self.budget else [])]
+
+    @property
+    def over(self) -> bool:
+        """Is its time spent?"""
+        return self.budget is not None and self.budget.over
+
+    def epochs(self, done: int) -> int:
+        """How many there will be, as far as can be said after the `done` ones."""
+        return self.config.epochs if self.budget is None else self.budget.epochs(done)
+
     def epoch(self, epoch: int, cost: Cost) -> float:
-        """One pass over the training rows, in an order that depends on (seed, epoch) alone; returns the mean loss."""
+        """One pass over the training rows, in an order that depends on (seed, epoch) alone; returns the mean loss.
+
+        A time that is spent ends it after any batch.
+        """
         data, config = self.data, self.config
         order = epoch_order(data.train, config.seed, epoch)
         batches = global_batches(order, data.edges, config.batch_size, config.batch_edges)
         lost = torch.zeros((), dtype=torch.float64, device=data.device)
+        seen = 0
         self.model.train()
         for step in cost.waited(steps(data.graphs, data.edges, batches, data.device)):
             lost += self._step(step)
             cost.count(step, len(order))
-        mean = float(distributed.total(lost)) / len(order)
+            seen += step.whole
+            if self.over:
+                break
+        mean = float(distributed.total(lost)) / seen
         if not math.isfinite(mean):
             raise InputError(
                 f"train.learning_rate {config.learning_rate:g}: the loss is not finite in epoch {epoch + 1}; "
@@ -103,7 +127,11 @@ class Training:
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
-        self.schedule.after_step()
+        if self.budget is None:
+            self.schedule.after_step()
+        else:
+            self.budget.look()
+            self.schedule.move_to(round(self.budget.share * PARTS))
         self.ema.update_parameters(self.model)
         return loss
 
@@ -137,12 +165,15 @@ class Training:
 
     def _part(self, step: Step) -> Tensor:
         batch = step.batch()
-        wanted = self.data.scaling.standardize(self.data.target[batch.rows]).float().to(self.data.device)
+        wanted = self.data.head.standardize(self.data.target[batch.rows]).float().to(self.data.device)
         if self.captured is not None and step.whole == len(step.rows):
             return self.captured(batch, wanted)
-        loss = loss_of(self.model(batch), wanted, self.config) * step.weight
+        loss = self._loss_of(self.model(batch), wanted) * step.weight
         (loss / step.whole).backward()
         return loss.detach().double()
+
+    def _loss_of(self, output: Tensor, wanted: Tensor) -> Tensor:
+        return self.data.head.loss(output, wanted, self.config.loss)
 
 
 def fit(
@@ -164,12 +195,12 @@ def fit(
         training.load_state_dict(saved)
         kept, state = saved["kept"], TrainingState(**saved["state"])
     resumed_from = state.epoch
-    while state.epoch < config.epochs and not _is_over(state, config):
+    while state.epoch < config.whole_epochs and not training.over and not _is_over(state, config):
         cost = Cost(data.device)
         rate = training.optimizer.param_groups[0]["lr"]
         loss = training.epoch(state.epoch, cost)
-        predicted = predict(training.ema.module, data.graphs, data.validation, data.scaling, data.device)
-        error = mean_absolute_error(predicted, data.target[data.validation])
+        predicted = predict(training.ema.module, data.graphs, data.validation, data.head, data.device)
+        error = float((predicted - data.target[data.validation]).abs().mean())
         training.schedule.after_epoch(error)
         state.epoch += 1
         if error < state.best_error:
@@ -182,7 +213,7 @@ def fit(
         if distributed.writes():
             save_checkpoint({**training.state_dict(), "kept": kept, "state": vars(state)}, checkpoint)
         readable = {name: float(f"{row[name]:.6g}") for name in row if name != "epoch"}
-        on_epoch_end({"epoch": state.epoch, "epochs": config.epochs, **readable, **cost.metrics()})
+        on_epoch_end({"epoch": state.epoch, "epochs": training.epochs(state.epoch), **readable, **cost.metrics()})
     return kept, state, resumed_from
 
 
@@ -194,25 +225,26 @@ def _is_over(state: TrainingState, config: TrainConfig) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
 
-def predict(model: nn.Module, graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device) -> Tensor:
+def predict(model: nn.Module, graphs: Graphs, rows: Tensor, head: Head, device: torch.device) -> Tensor:
     """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities.
 
-    Where there are several ranks, all of them call this; each predicts every so many batches, and all get all numbers.
+    Where there are several ranks, all of them call this.
     """
-    return predict_members([model], graphs, rows, scaling, device)[0]
+    return head.value(outputs_of([model], graphs, rows, head.width, device)[0])
 
 
 @torch.no_grad()
-def predict_members(
-    models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, scaling: Scaling, device: torch.device
-) -> Tensor:
-    """`predict` for K models that have one scaling: (K, M). Each batch is cut once for all of them."""
+def outputs_of(models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, width: int, device: torch.device) -> Tensor:
+    """What K models, of heads of one width W, give for the graphs at the indices `rows` (M,): (K, M, W) float64.
+
+    Each batch is cut once for all of them. Each rank predicts every so many batches, and all get all numbers.
+    """
     for model in models:
         model.eval()
-    predicted = torch.zeros(len(models), len(rows), dtype=torch.float64)
+    predicted = torch.zeros(len(models), len(rows), width, dtype=torch.float64)
     for number, places in enumerate(torch.arange(len(rows)).split(EVALUATED)):
         if number % distributed.world_size() == distributed.rank():
             batch = graphs.batch(rows[places], device)
             for member, model in enumerate(models):
-                predicted[member, places] = scaling.to_target(model(batch).cpu().double())
+                predicted[member, places] = model(batch).cpu().double().view(len(places), width)
     return distributed.total(predicted.to(device)).cpu() if distributed.world_size() > 1 else predicted

@@ -15,7 +15,7 @@ from gnn.config import MODELS, PUBLISHED, ModelConfig
 from storage.errors import InputError, first_fault
 
 if TYPE_CHECKING:
-    from gnn.scores import Scaling
+    from gnn.heads import Head
 
 CARD = "model.json"
 LARGEST = 1_000_000  # bytes; written ones have about 2,000
@@ -87,9 +87,9 @@ class ModelCard(BaseModel):
     calibration: Calibration | None = Field(None, exclude_if=lambda calibration: calibration is None)
 
     @model_validator(mode="after")
-    def _only_ensembles_have_a_spread(self) -> Self:
-        if self.calibration is not None and self.members == 1:
-            raise ValueError("calibration: a single model has no spread")
+    def _has_what_is_calibrated(self) -> Self:
+        if self.calibration is not None and self.members == 1 and self.model.head != "mean-variance":
+            raise ValueError("calibration: a single model has no spread, and this one predicts no deviation")
         return self
 
     @field_validator("graph_config")
@@ -99,11 +99,11 @@ class ModelCard(BaseModel):
         return {"reduce_symmetry": False, **config}
 
     @property
-    def scaling(self) -> Scaling:
+    def head(self) -> Head:
         """From the network's numbers to the target."""
-        from gnn.scores import Scaling  # loads torch
+        from gnn.heads import kind_of_head  # loads torch
 
-        return Scaling(self.mean, self.deviation, classification=self.task == "classification")
+        return kind_of_head(self.model.head, self.task)(self.mean, self.deviation)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -122,7 +122,7 @@ def read_card(folder: Path) -> ModelCard:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-READOUT = ("n_h", "h_fea_len")  # sizes of what makes a number of a crystal's features
+READOUT = ("n_h", "h_fea_len", "head")  # sizes of what makes a number of a crystal's features
 
 
 def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> ModelCard:
@@ -134,7 +134,8 @@ def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> Mode
     if card.members > 1:
         raise InputError(f"start_from: {folder} is an ensemble of {card.members} models; start from a single one")
     free = () if keep_readout else READOUT
-    differ = {n: v for n, v in card.model.model_dump().items() if n not in free and v != getattr(model, n)}
+    names = (name for name in ModelConfig.model_fields if name not in free)
+    differ = {n: getattr(card.model, n) for n in names if getattr(card.model, n) != getattr(model, n)}
     if differ:
         said = " ".join(f"--set model.{name}={value}" for name, value in differ.items())
         raise InputError(f"start_from: the model in {folder} has other settings; say {said}")

@@ -1,32 +1,17 @@
-"""Loss, optimizer, learning-rate schedule and moving average of the weights, by their names in TrainConfig."""
+"""Optimizer, learning-rate schedule and moving average of the weights, by their names in TrainConfig."""
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from gnn.config import TrainConfig
 from gnn.initial import is_readout
-
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "l1": functional.l1_loss,
-    "mse": functional.mse_loss,
-    "huber": functional.huber_loss,
-}
-
-
-def loss_of(output: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
-    """The loss summed over a batch: `output` (B,) standardised targets or logits, `target` (B,) likewise or 0 and 1."""
-    if config.task == "classification":
-        return functional.binary_cross_entropy_with_logits(output, target, reduction="sum")
-    return LOSSES[config.loss](output, target, reduction="sum")
 
 
 def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
@@ -84,6 +69,9 @@ def _leave_out_the_compiler() -> None:
             plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
+PARTS = 10_000  # steps of the schedule of a training that a time ends
+
+
 class Schedule:
     """The learning rate over a training, whichever schedule is configured.
 
@@ -107,6 +95,11 @@ class Schedule:
     def after_step(self) -> None:
         """Call after each optimizer step."""
         if self._by_step is not None:
+            self._by_step.step()
+
+    def move_to(self, step: int) -> None:
+        """Call after an optimizer step, instead, where steps of the schedule are not those of the optimizer."""
+        while self._by_step is not None and self._by_step.last_epoch < step:
             self._by_step.step()
 
     def after_epoch(self, error: float) -> None:

@@ -17,10 +17,10 @@ from gnn.applicability import unseen_elements, warnings_of
 from gnn.batches import Graphs
 from gnn.checkpoint import load_members
 from gnn.elements import symbol_of
-from gnn.loop import predict_members
+from gnn.loop import outputs_of
 from gnn.model_card import ModelCard
 from gnn.train import select_device
-from gnn.uncertainty import combine
+from gnn.uncertainty import predictions_of
 from storage import parts, schemas
 from storage.errors import InputError
 from storage.exchange import Tables, taken
@@ -63,7 +63,7 @@ class Predictor(NamedTuple):
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the table that it gives: an ensemble's has the columns of its uncertainty, too."""
+        """Of the table that it gives: a calibrated model's has the columns of its uncertainty, too."""
         if self.card.calibration is None:
             return PREDICTIONS
         place = PREDICTIONS.get_field_index("predicted") + 1
@@ -74,7 +74,7 @@ class Predictor(NamedTuple):
 def build(spec: PredictSpec) -> Facts:
     """Write predictions.csv or .parquet: id, formula, predicted, error, warning; one row an input, in their order.
 
-    An ensemble's have uncertainty, low and high after `predicted`.
+    A calibrated model's have uncertainty, low and high after `predicted`.
     """
     device = select_device(spec.device)
     predictor = Predictor(spec.model, *load_members(spec.model, device, trust_code=spec.trust_code), device)
@@ -84,7 +84,7 @@ def build(spec: PredictSpec) -> Facts:
         number += 1
     card = predictor.card
     facts = {"target": card.target, "unit": card.unit, "has_ranges": card.ranges is not None}
-    facts |= {"members": card.members, "coverage": card.calibration and card.calibration.coverage}
+    facts |= {"coverage": card.calibration and card.calibration.coverage}
     return _assemble(spec, number, predictor.schema) | facts
 
 
@@ -135,8 +135,8 @@ def _predicted(predictor: Predictor, batch: Tables, pending: Pending) -> pa.Tabl
     if len(table):
         graphs = Graphs.of(table)
         folder, models, card, device = predictor
-        outputs = predict_members(models, graphs, torch.arange(len(graphs)), card.scaling, device)
-        values = {UNCERTAINTY.get(n, n): v.tolist() for n, v in combine(outputs.numpy(), card).items()}
+        outputs = outputs_of(models, graphs, torch.arange(len(graphs)), card.head.width, device)
+        values = {UNCERTAINTY.get(n, n): v.tolist() for n, v in predictions_of(outputs, card).items()}
         positions = list(map(int, table[schemas.MATERIAL_ID].to_pylist()))
         for position, value, warnings in zip(positions, values["predicted"], warnings_of(graphs, card), strict=True):
             if not math.isfinite(value):

@@ -23,11 +23,11 @@ from gnn.config import ModelConfig, Placement, SplitConfig, TrainConfig
 from gnn.cost import peak_memory
 from gnn.gates import gate_table
 from gnn.graph_files import RowGroups, decode, open_graphs, streams
+from gnn.heads import kind_of_head
 from gnn.initial import start_from
-from gnn.loop import Data, EpochMetrics, TrainingState, fit, predict
+from gnn.loop import Data, EpochMetrics, TrainingState, fit, outputs_of
 from gnn.model_card import ModelCard
 from gnn.models.registry import build_model
-from gnn.scores import Scaling
 from gnn.splits import NAMES, TEST, TRAIN, VALIDATION, Codes, assign
 from storage import schemas
 from storage.checkpoints import CHECKPOINTS
@@ -114,9 +114,9 @@ def train(spec: TrainSpec) -> Facts:
         weights, state, resumed_from = fit(model, data, spec.train, spec.scratch / CHECKPOINTS, on_epoch_end)
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
-        predicted = predict(model, data.graphs, torch.arange(len(codes)), data.scaling, device)
+        outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), data.head.width, device)[0]
         if distributed.writes():
-            write(spec, model, data, state, codes, predicted)
+            write(spec, model, data, state, codes, outputs)
     epochs = state.epoch - resumed_from
     return {
         "target": spec.target,
@@ -140,12 +140,12 @@ def train(spec: TrainSpec) -> Facts:
 
 
 def write(
-    spec: TrainSpec, model: torch.nn.Module, data: Data, state: TrainingState, codes: Codes, predicted: Tensor
+    spec: TrainSpec, model: torch.nn.Module, data: Data, state: TrainingState, codes: Codes, outputs: Tensor
 ) -> None:
-    """Write the files of the artefact into `spec.output`. `codes` (M,) are splits, `predicted` (M,) in the unit."""
+    """Write the files of the artefact into `spec.output`. `codes` (M,) are splits, `outputs` (M, W) the network's."""
     save_model(model.state_dict(), card_of(spec, data), spec.output)
     schemas.write_table(history_table(state.history), spec.output / "history.parquet")
-    write_predictions(spec, data, codes, predicted)
+    write_predictions(spec, data, codes, outputs)
     watched = torch.from_numpy(np.flatnonzero((codes == VALIDATION) | (codes == TEST)))
     gates = gate_table(model, data.graphs, watched, data.device)
     if gates is not None:
@@ -200,7 +200,7 @@ def device_name(device: torch.device) -> str:
 
 
 def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -> tuple[Data, bool]:
-    """The graphs in `folder`, the targets of all rows, their scaling from the training rows, the rows of each split.
+    """The graphs in `folder`, the targets of all rows, the head with their scale, the rows of each split.
 
     Also whether graphs are streamed from the disk. For a classification the target becomes 1 above the threshold, else
     0. Raises InputError where all training rows lie on one side of it.
@@ -216,8 +216,8 @@ def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -
     train, validation = (torch.from_numpy(np.flatnonzero(codes == code)) for code in (TRAIN, VALIDATION))
     if classification and len(target[train].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    scaling = Scaling.fit(target[train], classification=classification)
-    return Data(graphs, target, scaling, train, validation, device, edges), streaming
+    head = kind_of_head(spec.model.head, spec.train.task).fit(target[train])
+    return Data(graphs, target, head, train, validation, device, edges), streaming
 
 
 def card_of(spec: TrainSpec, data: Data) -> ModelCard:
@@ -229,8 +229,8 @@ def card_of(spec: TrainSpec, data: Data) -> ModelCard:
         unit=spec.unit,
         task=spec.train.task,
         threshold=spec.train.threshold,
-        mean=data.scaling.mean,
-        deviation=data.scaling.deviation,
+        mean=data.head.mean,
+        deviation=data.head.deviation,
         elements=training_elements(data.graphs, data.train),
         ranges=training_ranges(data.graphs, data.train),
     )
@@ -241,12 +241,14 @@ def history_table(history: list[EpochMetrics]) -> pa.Table:
     return pa.Table.from_pylist(history, schema=schemas.HISTORY)
 
 
-def write_predictions(spec: TrainSpec, data: Data, codes: Codes, predicted: Tensor) -> None:
-    """Write the PREDICTIONS table: every row of every split, in the order of the shards, some rows at a time."""
+def write_predictions(spec: TrainSpec, data: Data, codes: Codes, outputs: Tensor) -> None:
+    """Write the PREDICTIONS table, or PREDICTED_DEVIATIONS: every row of every split, some rows at a time."""
     names = np.array(NAMES)[codes]
+    predicted, deviation = data.head.value(outputs), data.head.predicted_deviation(outputs)
+    schema = schemas.PREDICTIONS if deviation is None else schemas.PREDICTED_DEVIATIONS
     known = [schemas.MATERIAL_ID, "formula", "atomic_numbers", "spacegroup_number"]
     first = 0
-    with pq.ParquetWriter(spec.output / "predictions.parquet", schemas.PREDICTIONS, compression="zstd") as writer:
+    with pq.ParquetWriter(spec.output / "predictions.parquet", schema, compression="zstd") as writer:
         for table in RowGroups(spec.graphs, known):
             rows = slice(first, first + len(table))
             columns = {
@@ -255,7 +257,9 @@ def write_predictions(spec: TrainSpec, data: Data, codes: Codes, predicted: Tens
                 "target": data.target[rows].numpy(),
                 "predicted": predicted[rows].numpy(),
             }
-            writer.write_table(pa.table([columns[f.name] for f in schemas.PREDICTIONS], schema=schemas.PREDICTIONS))
+            if deviation is not None:
+                columns["predicted_deviation"] = deviation[rows].numpy()
+            writer.write_table(pa.table([columns[name] for name in schema.names], schema=schema))
             first += len(table)
 
 
@@ -272,6 +276,7 @@ def epoch_logger(epochs: int) -> Callable[[EpochMetrics], None]:
 
     def show(metrics: EpochMetrics) -> None:
         bar.set_postfix(loss=metrics["train_loss"], validation=metrics["validation_mae"])
+        bar.total = metrics["epochs"]
         bar.update(metrics["epoch"] - bar.n)
 
     return show

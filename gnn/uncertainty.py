@@ -1,8 +1,9 @@
-"""The uncertainty of an ensemble: the spread of its members, calibrated on the validation rows.
+"""The uncertainty of a prediction: the spread of an ensemble and the deviation that a model predicts, calibrated.
 
-M structures, K members. The members differ in their seeds alone; where they disagree, the training rows did not decide
-(deep ensembles: Lakshminarayanan et al., NeurIPS 2017). Their spread ranks the structures, but is smaller than the
-error: a factor makes it the error's standard deviation, a quantile makes it an interval that holds a promised share.
+M structures, K members. Where the members disagree, the training rows did not decide; what noise is left where they
+agree, a model with the head mean-variance predicts (deep ensembles: Lakshminarayanan et al., NeurIPS 2017). Both rank
+the structures, but neither is the error: a factor, set on the validation rows, makes of them the error's standard
+deviation, and a quantile makes of that an interval that holds a promised share.
 """
 
 import logging
@@ -10,6 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gnn.model_card import Calibration, ModelCard
 
@@ -20,13 +22,17 @@ Floats = NDArray[np.float64]
 ROUNDING = 1e-6  # of the targets' standard deviation: no smaller difference of float32 networks means anything
 
 
-def mean_and_spread(outputs: Floats) -> tuple[Floats, Floats]:
-    """The mean and the standard deviation (ddof 1) over the members of `outputs` (K, M), K ≥ 2: both (M,).
+def mean_and_spread(values: Floats, deviations: Floats | None = None) -> tuple[Floats, Floats]:
+    """The mean and the standard deviation (ddof 1) over the members of `values` (K, M): both (M,).
 
-    The order of the members does not change a bit of them.
+    `deviations` (K, M) are those that the members predict: the squares of both add up, as for a mixture of normal
+    distributions. One member alone has no spread. The order of the members does not change a bit.
     """
-    ordered = np.sort(outputs, axis=0)
-    return ordered.mean(axis=0), ordered.std(axis=0, ddof=1)
+    ordered = np.sort(values, axis=0)
+    spread = ordered.std(axis=0, ddof=1) if len(ordered) > 1 else np.zeros(ordered.shape[1])
+    if deviations is not None:
+        spread = np.hypot(spread, np.sqrt(np.square(np.sort(deviations, axis=0)).mean(axis=0)))
+    return ordered.mean(axis=0), spread
 
 
 def calibrate(error: Floats, spread: Floats, floor: float, coverage: float) -> Calibration:
@@ -73,10 +79,17 @@ def with_uncertainty(mean: Floats, spread: Floats, calibration: Calibration) -> 
     return {"standard_deviation": deviation, "low": mean - half, "high": mean + half}
 
 
-def combine(outputs: Floats, card: ModelCard) -> dict[str, Floats]:
-    """`predicted` (M,) from what each member gives (K, M); of a calibrated ensemble, its uncertainty's columns, too."""
-    if len(outputs) == 1:
-        return {"predicted": outputs[0]}
-    mean, spread = mean_and_spread(outputs)
+def combine(values: Floats, deviations: Floats | None, card: ModelCard) -> dict[str, Floats]:
+    """`predicted` (M,) from what each member gives (K, M); where it is calibrated, the uncertainty's columns, too."""
+    if len(values) == 1 and card.calibration is None:
+        return {"predicted": values[0]}
+    mean, spread = mean_and_spread(values, deviations)
     uncertainty = with_uncertainty(mean, spread, card.calibration) if card.calibration else {}
     return {"predicted": mean, **uncertainty}
+
+
+def predictions_of(outputs: Tensor, card: ModelCard) -> dict[str, Floats]:
+    """`combine` for what the networks of K members give, (K, M, W)."""
+    head = card.head
+    deviations = head.predicted_deviation(outputs)
+    return combine(head.value(outputs).numpy(), None if deviations is None else deviations.numpy(), card)

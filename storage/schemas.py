@@ -174,7 +174,10 @@ PREDICTIONS = pa.schema(
 )
 """One row a structure of any split, in the target's unit; a probability in a classification."""
 
-ENSEMBLE_PREDICTIONS = pa.schema(
+PREDICTED_DEVIATIONS = PREDICTIONS.append(_field("predicted_deviation", pa.float64()))
+"""The same of a model that also predicts the standard deviation of its error, in the target's unit: uncalibrated."""
+
+CALIBRATED_PREDICTIONS = pa.schema(
     [
         *PREDICTIONS,
         _field("standard_deviation", pa.float64()),
@@ -182,9 +185,9 @@ ENSEMBLE_PREDICTIONS = pa.schema(
         _field("high", pa.float64()),
     ]
 )
-"""The same of an ensemble's regression: `predicted` is the mean of the members. `standard_deviation` is that of the
-error, calibrated on the validation rows; `low` and `high` are the ends of the conformal interval. All in the target's
-unit.
+"""The same with an uncertainty; an ensemble's `predicted` is the mean of its members. `standard_deviation` is that of
+the error, calibrated on the validation rows; `low` and `high` are the ends of the conformal interval. All in the
+target's unit.
 """
 
 OUT_OF_FOLD = pa.schema([_field("fold", pa.int32()), *(field for field in PREDICTIONS if field.name != "split")])

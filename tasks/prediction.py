@@ -48,7 +48,7 @@ def _without_progress(log: Log) -> Iterator[tuple[Log, None]]:
 
 
 def predict(request: PredictRequest, log: Log, display: Display = _without_progress) -> dict[str, int | str]:
-    """Write id, formula, predicted, error and warning of each input; of an ensemble, also the uncertainty.
+    """Write id, formula, predicted, error and warning of each input; of a calibrated model, also the uncertainty.
 
     `log` gets each line that a person should read; while the work goes on, `display` may show them and the progress in
     its own way. Returns how many were predicted, refused and warned of, and of what.
@@ -60,7 +60,7 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
     _log_warnings(answered, log)
     if answered["coverage"]:
         log(
-            f"uncertainty of {answered['members']} members: of structures drawn like the validation rows, "
+            f"uncertainty: of structures drawn like the validation rows, "
             f"{answered['coverage']:.1%} have their value between low and high"
         )
     predicted, refused = answered["rows"] - answered["refused"], answered["refused"]

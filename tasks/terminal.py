@@ -206,7 +206,7 @@ def numbers(step: str, facts: dict[str, Any]) -> str:
             label = f", {facts['label']}" if facts.get("label") else ""
             return f"{facts['epochs']:,} epochs{label}"
         case "ensemble":
-            return f"{facts['members']:,} members"
+            return f"{facts['members']:,} members" if facts["members"] > 1 else "uncertainty calibrated"
         case "evaluate":
             test, baseline = (facts[f"{name}_{facts['metric']}"] for name in ("test", "baseline"))
             error = "undefined" if test is None else f"{test:.4g} {facts['unit']}".rstrip()

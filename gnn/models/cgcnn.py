@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from gnn.batches import Batch
 from gnn.config import ModelConfig
+from gnn.heads import HEADS
 from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
 
 
@@ -30,10 +31,10 @@ class CGCNN(nn.Module):
         self.fuses = all(layer.fuses for layer in layers)
         widths = [features] + [hidden] * config.n_h
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.out = nn.Linear(widths[-1], 1)
+        self.out = HEADS[config.head].readout(widths[-1])
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) standardised targets; logits for a classification."""
+        """(B,) standardised targets; logits for a classification; (B, W) for a head of W numbers."""
         atom = self.atoms(batch.z)
         one_pass = self.fuses and atom.device.type == "cpu" and atom.dtype == torch.float32
         edge = self.basis.truncated(batch.edge_distance) if one_pass else self.basis(batch.edge_distance)

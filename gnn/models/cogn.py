@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gnn.batches import Batch
 from gnn.config import ModelConfig
+from gnn.heads import HEADS
 from gnn.layers import AtomEmbedding, EdgeLinear, GaussianBasis, mean_pool
 from gnn.segments import Segments
 
@@ -47,10 +48,10 @@ class CoGN(nn.Module):
         self.blocks = nn.ModuleList(Block(features, features, config.n_message) for _ in range(config.n_conv))
         widths = [features] + [hidden] * config.n_h
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.out = nn.Linear(widths[-1], 1)
+        self.out = HEADS[config.head].readout(widths[-1])
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) standardised targets; logits for a classification."""
+        """(B,) standardised targets; logits for a classification; (B, W) for a head of W numbers."""
         edge, atom = functional.silu(self.edges(self.basis(batch.edge_distance))), self.atoms(batch.z)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)

@@ -180,8 +180,8 @@ def test_features_are_what_the_last_layer_turns_into_the_prediction(model, struc
     features = model.embed(structures[:50])
     network, card = load_model(model.folder, torch.device("cpu"))
     with torch.no_grad():
-        readout = network.out(torch.from_numpy(features)).squeeze(1).double()
-    np.testing.assert_allclose(card.scaling.to_target(readout), model.predict(structures[:50]), rtol=1e-6)
+        readout = network.out(torch.from_numpy(features)).double()
+    np.testing.assert_allclose(card.head.value(readout), model.predict(structures[:50]), rtol=1e-6)
     assert features.dtype == np.float32
     rows = model.embed([structures[0], overlapping()], errors="nan")
     assert np.isnan(rows).all(axis=1).tolist() == [False, True]

@@ -81,7 +81,7 @@ def ensemble(table, tmp_path):
     made = pa.table([pa.chunked_array([column]) for column in columns], ["standard_deviation", "low", "high"])
     for name in plain.column_names[::-1]:
         made = made.add_column(0, name, plain[name])
-    schemas.write_table(made.cast(schemas.ENSEMBLE_PREDICTIONS), tmp_path / "predictions.parquet")
+    schemas.write_table(made.cast(schemas.CALIBRATED_PREDICTIONS), tmp_path / "predictions.parquet")
     learned = {"epoch": [1, 2], "learning_rate": [0.1, 0.1], "train_loss": [1.0, 0.5], "validation_mae": [1.0, 0.5]}
     schemas.write_table(pa.table(learned).cast(schemas.HISTORY), tmp_path / "history.parquet")
     (tmp_path / "model.json").write_text(json.dumps(CARD))

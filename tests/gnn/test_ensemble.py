@@ -65,7 +65,7 @@ def copy(trained, tmp_path):
 def test_it_predicts_the_mean_of_its_members_with_the_interval_of_its_calibration(trained):
     folders, _, output, _ = trained
     rows = pq.read_table(output / "predictions.parquet")
-    assert rows.schema.equals(schemas.ENSEMBLE_PREDICTIONS)
+    assert rows.schema.equals(schemas.CALIBRATED_PREDICTIONS)
     members = np.stack([pq.read_table(f / "predictions.parquet")["predicted"].to_numpy() for f in folders])
     assert rows["predicted"].to_numpy() == pytest.approx(members.mean(0), rel=1e-12)
     found = read_card(output).calibration

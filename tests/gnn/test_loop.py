@@ -8,8 +8,8 @@ from torch import nn
 
 from gnn.batches import Graphs
 from gnn.config import TrainConfig
+from gnn.heads import Head
 from gnn.loop import Data, Training
-from gnn.scores import Scaling
 from gnn.steps import Step
 from storage.errors import InputError
 
@@ -32,8 +32,7 @@ def training(table, room: int) -> Training:
     target = torch.tensor(table["energy_ev"].to_numpy())
     rows = torch.arange(len(table))
     edges = graphs.edge_counts()
-    scaling = Scaling.fit(target, classification=False)
-    data = Data(graphs, target, scaling, rows, rows, torch.device("cpu"), edges)
+    data = Data(graphs, target, Head.fit(target), rows, rows, torch.device("cpu"), edges)
     return Training(Small(room), data, TrainConfig(optimizer="sgd", ema=0.0))
 
 

@@ -1,0 +1,144 @@
+"""What a network's numbers mean: against densities, medians, and the head that predicts one value."""
+
+import math
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.integrate import quad
+
+from gnn import train
+from gnn.config import ModelConfig, TrainConfig
+from gnn.ensemble import EnsembleSpec
+from gnn.ensemble import build as calibrate
+from gnn.heads import DEVIATION_OF, LOSSES, Head, Hurdle, MeanVariance
+from gnn.inference import Predictor
+from gnn.models.registry import build_model
+from storage.errors import InputError
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_the_deviation_of_its_density(name):
+    def density(x: float) -> float:
+        return math.exp(-LOSSES[name](torch.tensor([x]), torch.zeros(1), reduction="sum").item())
+
+    norm, second = (quad(lambda x, p=power: x**p * density(x), -40, 40, points=[-1, 0, 1])[0] for power in (0, 2))
+    assert DEVIATION_OF[name] == pytest.approx(math.sqrt(second / norm), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_most_likely_deviation_is_that_of_the_errors(name):
+    """Of errors drawn from the loss's own density, here by their exact quantiles."""
+    places = torch.linspace(-30, 30, 400_001, dtype=torch.float64)
+    weight = torch.exp(-LOSSES[name](places, torch.zeros_like(places), reduction="none")).cumsum(0)
+    errors = 0.3 * places[torch.searchsorted(weight / weight[-1], torch.linspace(1e-4, 1 - 1e-4, 20_001).double())]
+    logs = torch.linspace(-4, 1, 501).double()
+    head = MeanVariance(0.0, 1.0)
+    losses = [
+        head.loss(torch.stack([errors, log.expand(len(errors))], 1), torch.zeros_like(errors), name) for log in logs
+    ]
+    best = logs[int(torch.stack(losses).argmin())].exp()
+    assert best == pytest.approx(0.3 * DEVIATION_OF[name], rel=0.02)
+
+
+def test_a_deviation_that_is_learned_changes_no_gradient_of_the_value(table):
+    from gnn.batches import Graphs
+
+    graphs = Graphs.of(table)
+    batch, wanted = graphs.batch(torch.arange(20), torch.device("cpu")), torch.linspace(-1, 1, 20)
+    gradients = []
+    for name, head in (("point", Head(0.0, 1.0)), ("mean-variance", MeanVariance(0.0, 1.0))):
+        torch.manual_seed(0)
+        model = build_model(ModelConfig(atom_fea_len=8, h_fea_len=8, n_conv=1, head=name))
+        with torch.no_grad():
+            model.out.weight[:1], model.out.bias[:1] = 0.1, 0.0
+        head.loss(model(batch), wanted, "l1").backward()
+        gradients.append({n: p.grad[:1] if n.startswith("out.") else p.grad for n, p in model.named_parameters()})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name])
+
+
+def test_a_known_row_does_not_make_the_loss_endless():
+    output = torch.tensor([[1.0, -1e6]], requires_grad=True)
+    loss = MeanVariance(0.0, 1.0).loss(output, torch.ones(1), "l1")
+    loss.backward()
+    assert loss.isfinite()
+    assert output.grad.isfinite().all()
+
+
+VALUES = st.floats(0, 10, allow_subnormal=False, width=32)
+
+
+@given(arrays(np.float32, st.integers(2, 30), elements=VALUES))
+def test_a_hurdle_gives_back_what_it_was_standardized_from(target):
+    wanted = torch.from_numpy(target)
+    if (wanted > 0).all() or not (wanted > 0).any():
+        return
+    head = Hurdle.fit(wanted)
+    size = head.standardize(wanted)
+    output = torch.stack([torch.where(wanted > 0, 9.0, -9.0), size], dim=1)
+    torch.testing.assert_close(head.value(output), wanted)
+    assert head.loss(output, size, "l1") < 0.01 * len(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ([0.0, 1.0, -0.5], "of 3 training rows 1 are below 0, 1 are 0"),
+        ([1.0, 2.0], "of 2 training rows 0 are below 0, 0 are 0"),
+        ([0.0, 0.0], "of 2 training rows 0 are below 0, 2 are 0"),
+    ],
+)
+def test_a_hurdle_needs_zeros_and_nothing_below(target, message):
+    with pytest.raises(InputError, match=message):
+        Hurdle.fit(torch.tensor(target))
+
+
+def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, shards, tmp_path):
+    paths = []
+    for number, path in enumerate(shards):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("energy_ev")
+        value = table["energy_ev"].to_numpy() - 3.5
+        paths.append(tmp_path / f"{number}.parquet")
+        pq.write_table(table.set_column(place, table.schema.field(place), [np.maximum(value, 0.0)]), paths[-1])
+    run = spec(epochs=60, model={"head": "hurdle"}).model_copy(update={"graphs": paths})
+    train.build(run)
+    found = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    assert found["predicted"].min() == 0.0
+    assert ((found["predicted"] == 0) == (found["target"] == 0)).mean() > 0.8
+
+
+def test_one_model_that_predicts_its_deviation_is_calibrated_alone(spec, table, tmp_path):
+    run = spec(epochs=10, model={"head": "mean-variance"})
+    facts = train.build(run)
+    alone = pq.read_table(run.output / "predictions.parquet").to_pandas()
+    assert (alone["predicted_deviation"] > 0).all()
+    folder = tmp_path / "calibrated"
+    made = EnsembleSpec(output=folder, scratch=tmp_path, members=[run.output], facts=[facts], coverage=0.8)
+    folder.mkdir()
+    assert calibrate(made)["members"] == 1
+    rows = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert (rows["predicted"] == alone["predicted"]).all()
+    ranks = [values.rank().tolist() for values in (rows["standard_deviation"], alone["predicted_deviation"])]
+    assert ranks[0] == ranks[1]
+    inside = rows["target"].between(rows["low"], rows["high"])[rows["split"] == "validation"]
+    assert inside.mean() >= 0.8
+    again = Predictor(folder, "cpu").predict_intervals(table)
+    np.testing.assert_allclose(again, rows[["predicted", "standard_deviation", "low", "high"]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["torch_geometric.nn:GCN", "cgcnn-2018"])
+def test_other_models_have_one_value(name):
+    with pytest.raises(ValueError, match=r"allowed for .* is point"):
+        ModelConfig(name=name, head="hurdle")
+
+
+def test_the_default_head_is_in_no_key():
+    assert "head" not in ModelConfig().model_dump()
+    assert TrainConfig().model_dump() == TrainConfig(**TrainConfig().model_dump()).model_dump()

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluation import metrics, uncertainty
+from evaluation import metrics, uncertainty, zeros
 from evaluation.distance import errors_by_distance
 from evaluation.elements import LAST_OF_SYSTEM, SYMBOLS, crystal_system
 from evaluation.published import published
@@ -54,7 +54,10 @@ def build(spec: EvaluateSpec) -> Facts:
     found = measure(table, spec) | {"distance": distance}
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (spec.output / "metrics.json").write_text(text, encoding="utf-8")
-    write_table(errors_by_group(table, spec.task, groups), spec.output / "errors.parquet")
+    if found["zeros"]:
+        known = {name: value for name, value in found["zeros"].items() if value is not None}
+        log.info("zeros: %s", ", ".join(f"{name} {value:.4g}" for name, value in known.items()))
+    write_table(errors_by_group(table, spec.task, groups, zeros=bool(found["zeros"])), spec.output / "errors.parquet")
     write_table(worst(table), spec.output / "worst.parquet")
     test = found["test"]
     log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
@@ -105,6 +108,7 @@ def measure(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
         else:
             found[name] = metrics.regression(target[rows], predicted[rows], mean)
     found["published"] = [] if yes_or_no else published(spec.source, spec.target, spec.unit)
+    found["zeros"] = None if yes_or_no else zeros.measure(target, predicted, split)
     found["gates"] = gate_summary(spec.gates) if spec.gates else []
     if "standard_deviation" in table.column_names:
         found["uncertainty"] = _uncertainty(table, spec)
@@ -151,8 +155,12 @@ def by_distance(table: pa.Table, task: str) -> tuple[list[tuple[str, NDArray[np.
     return errors_by_distance(test["formula"].to_pylist(), train["formula"].to_pylist(), test_errors(test, task))
 
 
-def errors_by_group(table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = ()) -> pa.Table:
+def errors_by_group(
+    table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = (), *, zeros: bool = False
+) -> pa.Table:
     """Mean absolute error of the test rows by elements, their number, crystal system, and distance (schemas.ERRORS).
+
+    With `zeros`, of those whose target is 0 and of the others, too.
 
     In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.
     """
@@ -167,6 +175,8 @@ def errors_by_group(table: pa.Table, task: str, distances: Sequence[tuple[str, N
     rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
     rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
     rows += [("distance", name, part) for name, part in distances]
+    zero = _column(test, "target") == 0
+    rows += [("zero", "0", error[zero]), ("zero", "not 0", error[~zero])] if zeros else []
     groups = [
         {"kind": kind, "key": key, "count": len(part), "mae": float(part.mean())}
         for kind, key, part in rows

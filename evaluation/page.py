@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluation import figures, formatting, uncertainty_section
+from evaluation import figures, formatting, uncertainty_section, zeros
 from evaluation.html import render
 from evaluation.metrics import SPLITS
 from evaluation.parity import label_points, parity_figure
@@ -113,6 +113,8 @@ def gather(spec: ReportSpec) -> dict[str, Any]:
         "systems": figures.group_rows(errors, "crystal_system", by),
         "distances": figures.group_rows(errors, "distance", by),
         "distance": distance_note(metrics["distance"]),
+        "zeros": figures.group_rows(errors, "zero", by),
+        "zero_note": _zero_note(metrics.get("zeros"), scale),
         "periodic": figures.element_cells(errors, by),
         "gates": figures.gate_figure(_optional(spec.gates), metrics["gates"]),
         "learning": figures.learning_figure(_rows(spec.history), about.kept_epoch, scale, errors=not yes_or_no),
@@ -126,6 +128,10 @@ def gather(spec: ReportSpec) -> dict[str, Any]:
         "epochs": _epochs(about),
     }
     return view | (_of_classes(predictions, metrics) if yes_or_no else _of_values(predictions, view))
+
+
+def _zero_note(found: dict[str, Any] | None, scale: formatting.Scale) -> str:
+    return zeros.note(found, scale.with_unit(found["threshold"])) if found else ""
 
 
 def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any]:

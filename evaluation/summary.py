@@ -23,10 +23,13 @@ def summary(view: dict[str, Any]) -> str:
         ("number of elements", view["elements"]),
         ("crystal system", view["systems"]),
         ("distance from the training structures", view["distances"]),
+        ("reference value", view["zeros"]),
     ):
         if rows:
             body = [[row["key"], str(row["count"]), row["text"]] for row in rows]
             parts += [f"## Test error by {heading}", table([heading, "structures", _measure(view)], body)]
+    if view["zero_note"]:
+        parts.append(view["zero_note"])
     if view["worst"]:
         parts += [f"## The {len(view['worst'])} worst predictions", _worst(view)]
     parts += ["## Data and run", _run(view)]

@@ -1,8 +1,9 @@
 """The uncertainty of an ensemble: the spread of its members, calibrated on the validation rows.
 
-M structures, K members. The members differ in their seeds alone; where they disagree, the training rows did not decide
-(deep ensembles: Lakshminarayanan et al., NeurIPS 2017). Their spread ranks the structures, but is smaller than the
-error: a factor makes it the error's standard deviation, a quantile makes it an interval that holds a promised share.
+M structures, K members. The members differ in their seeds, or in their settings; where they disagree, the training
+rows did not decide (deep ensembles: Lakshminarayanan et al., NeurIPS 2017). Their spread ranks the structures, but is
+smaller than the error: a factor makes it the error's standard deviation, a quantile makes it an interval that holds a
+promised share.
 """
 
 import logging

@@ -46,7 +46,7 @@ class Model:
         self._trust_code = trust_code
         self._predictor = Predictor(self.folder, device, trust_code=trust_code)
         card = self._predictor.card
-        self.name: str = card.model.name
+        self.name: str = "+".join(dict.fromkeys(config.name for config in card.models))
         self.target: str = card.target
         self.unit: str = card.unit
         self.members: int = card.members

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from evaluation.formatting import Scale, duration, error_scale, format_count, significant
+from evaluation.formatting import Scale, duration, error_scale, format_count, share, significant
 from evaluation.study_page import Number, Section, StudyAbout, StudyPage, Table, write
 from evaluation.sweep_figures import (
     Trial,
@@ -25,9 +25,10 @@ STATES = {"complete": "finished", "pruned": "pruned", "fail": "failed"}
 
 
 class SweepSpec(Spec):
-    """The trials as rows of TRIALS (with `parameters` as they are), stage and number of the best, and its evaluation.
+    """The trials as rows of TRIALS (with `parameters` as they are), stage and number of the best, and an evaluation.
 
-    `importances` are shares by key, `settings` is the best configuration as YAML.
+    It is that of `model`, a folder of the store: the best, or the ensemble of `members` (stage and number of each).
+    `importances` are shares by key, `settings` is the configuration of the model as YAML.
     """
 
     about: StudyAbout
@@ -36,6 +37,8 @@ class SweepSpec(Spec):
     best: tuple[int, int]
     importances: dict[str, float]
     settings: str
+    members: tuple[tuple[int, int], ...] = ()
+    model: str = ""
 
 
 def build(spec: SweepSpec) -> Facts:
@@ -43,7 +46,8 @@ def build(spec: SweepSpec) -> Facts:
     rows = [{**row, "parameters": json.dumps(row["parameters"], ensure_ascii=False)} for row in spec.trials]
     write_table(pa.Table.from_pylist(rows, schema=TRIALS), spec.output / "trials.parquet")
     (spec.output / "best.yaml").write_text(spec.settings, encoding="utf-8")
-    return write(page_of(spec, json.loads(spec.metrics.read_text(encoding="utf-8"))), spec.output)
+    facts = write(page_of(spec, json.loads(spec.metrics.read_text(encoding="utf-8"))), spec.output)
+    return facts | ({"model": spec.model, "members": len(spec.members)} if spec.members else {})
 
 
 def page_of(spec: SweepSpec, metrics: dict[str, Any]) -> StudyPage:
@@ -57,25 +61,67 @@ def page_of(spec: SweepSpec, metrics: dict[str, Any]) -> StudyPage:
     name, test = _test(metrics, scale)
     models = len([row for row in spec.trials if row["model"]])
     said = ", ".join(f"{counts[state]} {text}" for state, text in STATES.items() if counts[state])
-    settings = ", ".join(f"{short(key)} {value_text(value)}" for key, value in best["parameters"].items())
+    whose, kind = (f"the ensemble of {len(spec.members)}", "ensemble") if spec.members else ("the best", "model")
     verdict = (
         f"Best of {format_count(len(spec.trials), 'trial')} by validation error: {_label(best)}, {validation}, with "
-        f"{settings}. {name} {test}: the test structures were evaluated for this model alone, after it was chosen."
+        f"{_settings(best)}. {_together(spec, metrics, best, scale)}"
+        f"{name} {test}: the test structures were evaluated for this {kind} alone, after it was chosen."
     )
+    tested = f"{name[:1].lower()}{name[1:]} {test}{f' of {whose}' if spec.members else ''}"
     return StudyPage(
         about=about,
         verdict=verdict,
-        headline=f"validation {validation}, {name[:1].lower()}{name[1:]} {test}; best of {len(spec.trials):,} trials",
+        headline=f"validation {validation}, {tested}; best of {len(spec.trials):,} trials",
         models=models,
         numbers=[
             Number("Validation error of the best", *_split(validation, scale)),
-            Number(f"{name}, of the best alone", *_split(test, scale)),
+            Number(f"{name}, of {whose} alone", *_split(test, scale)),
             Number("Trials", f"{len(spec.trials):,}"),
             Number("Pruned", f"{counts['pruned']:,}"),
             Number("Time of all trainings", duration(sum(row["seconds"] or 0.0 for row in spec.trials))),
         ],
-        sections=_sections(spec, trials, scale, said),
+        sections=[*_ensemble(spec, metrics, scale), *_sections(spec, trials, scale, said)],
     )
+
+
+def _settings(row: dict[str, Any]) -> str:
+    return ", ".join(f"{short(key)} {value_text(value)}" for key, value in row["parameters"].items())
+
+
+def _together(spec: SweepSpec, metrics: dict[str, Any], best: dict[str, Any], scale: Scale) -> str:
+    """A sentence about the ensemble, whose members may be too far behind the best; nothing where there is none."""
+    if not spec.members:
+        return ""
+    error, found = metrics["validation"].get("mae"), ""
+    if error is not None:
+        where = "above" if error > best["validation_error"] else "not above"
+        found = f", with a validation error of {scale.with_unit(error)}, {where} that of the best alone"
+    return f"An ensemble of {len(spec.members)} trials predicts together{found}. "
+
+
+def _ensemble(spec: SweepSpec, metrics: dict[str, Any], scale: Scale) -> list[Section]:
+    """The members, the best first, and what they are together; nothing where there is no ensemble."""
+    if not spec.members:
+        return []
+    by_place = {(row["stage"], row["number"]): row for row in spec.trials}
+    members = [by_place[place] for place in spec.members]
+    rows = [[_label(row), _settings(row), scale.show(row["validation_error"])] for row in members]
+    error = metrics["validation"].get("mae")  # a classification has none
+    rows += [] if error is None else [["together", "the mean of what they predict", scale.show(error)]]
+    name, test = _test(metrics, scale)
+    caption = f"The best trials that were trained to their end on the graphs of the best one. {name} together: {test}. "
+    if "uncertainty" in metrics:
+        held = metrics["uncertainty"]["interval"]
+        observed, promised = share(held["observed"]), share(held["promised"])
+        caption += f"Of the test values {observed} lie in their intervals, promised are {promised}. "
+    caption += f"The model is {spec.model} of the store."
+    head = ["trial", "settings", f"validation error{_unit(scale)}"]
+    best = None if error is None else len(members)
+    return [Section("The ensemble", tables=[Table("", head, rows, caption, words=2, best=best)])]
+
+
+def _unit(scale: Scale) -> str:
+    return f" ({scale.unit})" if scale.unit else ""
 
 
 def _test(metrics: dict[str, Any], scale: Scale) -> tuple[str, str]:
@@ -127,8 +173,7 @@ def _tables(spec: SweepSpec, keys: list[str], scale: Scale, said: str) -> list[T
         (row for row in spec.trials if row["validation_error"] is not None),
         key=lambda row: (row["state"] != "complete", row["validation_error"]),
     )
-    unit = f" ({scale.unit})" if scale.unit else ""
-    head = ["trial", "", *map(short, keys), "epochs", "time", f"validation error{unit}"]
+    head = ["trial", "", *map(short, keys), "epochs", "time", f"validation error{_unit(scale)}"]
     rows = [
         [
             _label(row),

@@ -25,6 +25,7 @@ from storage.store import Store
 from storage.studies import STUDY, StudyCard
 
 BEST = "best.yaml"  # the settings that a sweep found
+MODEL = "model"  # a fact of a sweep whose model is an ensemble: the folder in the store
 
 T = TypeVar("T")
 
@@ -44,10 +45,13 @@ def study_here(entry: str, config: RetrainConfig, *, verbose: bool = False) -> l
     card = StudyCard.model_validate_json(store.path(made, STUDY).read_bytes())
     note = f"  ({card.note})" if card.note else ""
     lines = [card.run, f"{card.headline}{note}", f"report: {store.location(f'{made.step}/{made.key}/report.html')}"]
+    if MODEL in made.facts:
+        lines.append(f"model: {store.location(made.facts[MODEL])}")
     if BEST in made.files:
         command = ["cgcnn", "retrain", "--config", str(store.path(made, BEST))]
         command += [] if config.store == "store" else ["--store", config.store]
-        lines.append(f"next: {shlex.join(command)}  (its training is in the store)")
+        what = "trainings are" if MODEL in made.facts else "training is"
+        lines.append(f"next: {shlex.join(command)}  (its {what} in the store)")
     return lines
 
 

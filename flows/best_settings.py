@@ -1,4 +1,4 @@
-"""The winner's configuration as a file for `retrain --config`, and what all trials of a sweep had in common."""
+"""The configuration of a sweep's model as a file for `retrain --config`, and what all its trials had in common."""
 
 from typing import Any
 
@@ -19,7 +19,9 @@ def best_settings(config: RetrainConfig) -> str:
 
 def common_settings(config: SweepConfig, best: RetrainConfig) -> dict[str, Any]:
     """Graphs, split, model and training without the keys that were searched."""
+    groups = weight_settings(best)
+    groups.pop("members", None)  # each has its own
     return {
         group: {name: value for name, value in values.items() if f"{group}.{name}" not in config.search}
-        for group, values in weight_settings(best).items()
+        for group, values in groups.items()
     }

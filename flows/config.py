@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from crystals.config import ChecksConfig, GraphConfig, MaterialsProjectQuery
 from evaluation.config import PromotionConfig
+from flows.member_settings import Training, trainings_of
 from gnn.config import MODELS, PUBLISHED, ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
@@ -21,15 +22,27 @@ PRESETS = Path(__file__).parent / "presets"
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
-def _trainable(model: ModelConfig, info: ValidationInfo) -> ModelConfig:
-    train = info.data.get("train")
-    if train is not None and train.task == "classification" and model.head != "point":
-        raise ValueError(f"head {model.head} is for a regression; a classification has the head point")
+def _trainable(model: ModelConfig) -> ModelConfig:
     if model.name in PUBLISHED:
         raise ValueError(
             f"{model.name} is for published weights and cannot be trained; allowed are {', '.join(MODELS)}"
         )
     return model
+
+
+def _for_the_task(model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+    train = info.data.get("train")
+    if train is not None and train.task == "classification" and model.head != "point":
+        raise ValueError(f"head {model.head} is for a regression; a classification has the head point")
+    return model
+
+
+def _weighed_by(model: ModelConfig, graphs: GraphConfig) -> None:
+    if model.name not in MODELS and graphs.reduce_symmetry:
+        raise ValueError(
+            f"reduce_symmetry has to be false for {model.name}: only {' and '.join(MODELS)} count an atom as often "
+            "as symmetry repeats it"
+        )
 
 
 StorePlace = Annotated[
@@ -38,7 +51,9 @@ StorePlace = Annotated[
 Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N.")]
 
 Train = Annotated[TrainConfig, Field(description="How the model is trained.")]
-Model = Annotated[ModelConfig, AfterValidator(_trainable), Field(description="The network.")]
+Model = Annotated[
+    ModelConfig, AfterValidator(_trainable), AfterValidator(_for_the_task), Field(description="The network.")
+]
 Split = Annotated[
     SplitConfig, Field(description="Which materials are trained on, and which are kept for validation and test.")
 ]
@@ -76,17 +91,36 @@ class RetrainConfig(BaseModel):
     promotion: PromotionConfig = Field(
         PromotionConfig(), description="When a newly trained model takes the champion's place."
     )
+    member_settings: list[dict[str, Any]] = Field(
+        [],
+        max_length=100,
+        exclude_if=lambda settings: not settings,
+        description="An ensemble whose members differ in more than the seed: the settings of each, as "
+        "[{model.n_conv: 3}, {model.n_conv: 4, train.learning_rate: 0.001}]; a sweep writes them.",
+    )
 
     @field_validator("graphs")
     @classmethod
     def _weighed_by_the_model(cls, graphs: GraphConfig, info: ValidationInfo) -> GraphConfig:
-        model = info.data.get("model")
-        if model is not None and model.name not in MODELS and graphs.reduce_symmetry:
-            raise ValueError(
-                f"reduce_symmetry has to be false for {model.name}: only {' and '.join(MODELS)} count an atom as often "
-                "as symmetry repeats it"
-            )
+        if "model" in info.data:
+            _weighed_by(info.data["model"], graphs)
         return graphs
+
+    @field_validator("member_settings")
+    @classmethod
+    def _trainable_members(cls, settings: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
+        if settings and {"model", "train", "graphs"} <= set(info.data):
+            for model, _ in trainings_of(settings, info.data["model"], info.data["train"]):
+                _weighed_by(_trainable(model), info.data["graphs"])
+        return settings
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        """The network and the training of each member of an ensemble, by its label; else of the one model."""
+        if self.member_settings:
+            made = trainings_of(self.member_settings, self.model, self.train)
+            return {f"member-{number}": each for number, each in enumerate(made, start=1)}
+        return {f"seed-{train.seed}": (self.model, train) for train in self.train.trainings}
 
 
 class TrainingConfig(BaseModel):

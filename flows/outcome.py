@@ -111,8 +111,10 @@ def _on_graphs(config: RetrainConfig, graphs: Artefact, materials: Materials, co
 
 def _trained(config: RetrainConfig, graphs: Artefact, context: RunContext) -> Artefact:
     """A single model, or one with an uncertainty: an ensemble, or one that predicts its deviation."""
-    model, train, split = config.model, config.train.without_placement, config.split
-    start = start_of(config, context)
-    if train.members == 1 and model.head != "mean-variance":
-        return train_model(graphs, model, train.trainings[0], split, context, start)
-    return ensemble(train_members(graphs, model, train, split, context, start), model, train, split, context)
+    trainings, split, start = config.trainings, config.split, start_of(config, context)
+    if len(trainings) == 1 and config.model.head != "mean-variance":
+        ((model, train),) = trainings.values()
+        return train_model(graphs, model, train, split, context, start)
+    members = train_members(graphs, trainings, split, context, start)
+    settings = config.member_settings or None
+    return ensemble(members, config.model, config.train.without_placement, split, context, settings)

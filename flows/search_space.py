@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from flows.config import RetrainConfig, keys, nested, with_settings
+from flows.member_settings import COMMON
 from flows.sweep_config import Choice, Range, SweepConfig
-from gnn.config import Placement
 from storage.artefact import digest_of
 from storage.errors import InputError
 from storage.remote import SEPARATOR
@@ -21,7 +21,8 @@ GROUPS = ("graphs", "model", "train")
 TRIALS = 30  # without a grid
 FINER = 3  # the second stage's range of a key that had one: a third as wide
 # The errors of two trials compare only if they are of the same rows and mean the same.
-FIXED = {f"train.{name}" for name in ("where", "task", "threshold", *Placement.model_fields)}
+OTHER_ERRORS = ("split", "checks", "materials_project", "source", "target", "train.task", "train.threshold")
+FIXED = {f"train.{name}" for name in COMMON}
 
 Space = Mapping[str, list[Choice] | Range]
 
@@ -60,7 +61,24 @@ def checked(config: SweepConfig) -> SweepConfig:
         if len({repr(value) for value in ends}) < len(ends):
             raise InputError(f"search.{key}: names a value twice, got {ends!r}")
         taken[key] = values if isinstance(values, Range) else ends
-    return config.model_copy(update={"search": taken})
+    config = config.model_copy(update={"search": taken})
+    _check_ensemble(config)
+    return config
+
+
+def _check_ensemble(config: SweepConfig) -> None:
+    if config.member_settings:
+        raise InputError("member_settings: are what a sweep finds; search the keys, and say how many in `ensemble`")
+    if config.ensemble > 1 and config.train.members > 1:
+        raise InputError(
+            f"ensemble: the {config.ensemble} best trials predict together, or train.members={config.train.members} "
+            "of the best one, not both; set one of them to 1"
+        )
+    most = trials_of(config) + config.refine
+    if config.ensemble > most:
+        raise InputError(
+            f"ensemble: the best {config.ensemble} of {most} trials are not there; allowed are 1 to {most}"
+        )
 
 
 def _check_storage(storage: str | None) -> None:
@@ -76,9 +94,15 @@ def _check_key(key: str) -> None:
     allowed = searchable()
     if key in allowed:
         return
+    if key.startswith(OTHER_ERRORS) and key in keys(SweepConfig):
+        raise InputError(
+            f"search.{key}: cannot be searched, because errors would not compare: trials would have other rows, or "
+            f"another target; keys of {', '.join(GROUPS)} can"
+        )
     if key in keys(SweepConfig):
         raise InputError(
-            f"search.{key}: cannot be searched, because errors would not compare; keys of {', '.join(GROUPS)} can"
+            f"search.{key}: cannot be searched, because it is one of the run, not of a trial; keys of "
+            f"{', '.join(GROUPS)} can"
         )
     near = difflib.get_close_matches(key, allowed, n=2, cutoff=0.7)
     near = near or [known for known in allowed if known.endswith(f".{key}")]

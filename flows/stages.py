@@ -44,7 +44,7 @@ from tasks.trial import Watch, trial
 from tasks.trial_loop import TrialResult, run_trials
 
 STEPS = {"download": "download", "validate": "validate", "graphs": "graphs", "trials": "trials"}
-STEPS |= {"evaluate": "evaluate", "sweep": "report"}
+STEPS |= {"ensemble": "ensemble", "evaluate": "evaluate", "sweep": "report"}
 
 MEASURED = 2  # epochs: in the first there is more to do than in those after it
 

@@ -11,10 +11,11 @@ from storage.store import Store
 def start_folder(config: RetrainConfig, store: Store) -> Path | None:
     """The folder of the model `start_from`; None where weights are random.
 
-    Raises InputError if there is no such model, or its weights are not for `config.model`.
+    Raises InputError if there is no such model, or its weights are not for the network that is trained.
     """
     if config.start_from is None:
         return None
     folder = model_folder(config.start_from, store, "start_from").absolute()
-    check_start(folder, config.model, keep_readout=config.train.readout == "kept")
+    for model, train in config.trainings.values():
+        check_start(folder, model, keep_readout=train.readout == "kept")
     return folder

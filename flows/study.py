@@ -25,14 +25,16 @@ def common_of(configs: Mapping[str, RetrainConfig]) -> dict[str, Any]:
         group: {
             key: value for key, value in dumped[0][group].items() if all(d[group].get(key) == value for d in dumped)
         }
-        for group in GROUPS
+        for group in dumped[0]
     }
 
 
 def weight_settings(config: RetrainConfig) -> dict[str, Any]:
     """What a model's weights depend on, by group."""
     groups = {name: getattr(config, name) for name in GROUPS} | {"train": config.train.without_placement}
-    return {name: group.model_dump(mode="json") for name, group in groups.items()}
+    members = {str(number): own for number, own in enumerate(config.member_settings, start=1)}
+    dumped = {name: group.model_dump(mode="json") for name, group in groups.items()}
+    return {**dumped, **({"members": members} if members else {})}
 
 
 def trained_of(outcomes: Mapping[str, Outcome]) -> Artefacts:

@@ -1,5 +1,7 @@
 """The parameters that flows with several models have besides those of `retrain`."""
 
+from typing import Any
+
 from pydantic import Field, field_validator
 
 from flows.config import RetrainConfig
@@ -25,6 +27,13 @@ class SeedsConfig(StudyConfig):
         if train.task != "regression":
             raise ValueError("task has to be regression: the study is of absolute errors")
         return train
+
+    @field_validator("member_settings")
+    @classmethod
+    def _one_network(cls, settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if settings:
+            raise ValueError("has to be empty: the study compares networks, and has seeds of its own")
+        return settings
 
     @property
     def all_seeds(self) -> range:

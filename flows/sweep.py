@@ -1,4 +1,4 @@
-"""download → validate → graphs → trials, each a training → the winner's evaluation → the page of the sweep."""
+"""download → validate → graphs → trials, each a training → the evaluation of the best → the page of the sweep."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.best_settings import best_settings, common_settings
+from flows.best_trials import choose
 from flows.config import validated
 from flows.options import named, training_flow
 from flows.outcome import context_of, materials_of, outcome_of
@@ -33,14 +34,16 @@ def sweep(**settings: Any) -> Artefact:
     context = context_of(config)
     materials = materials_of(config, context)
     searched = search(config, materials, context)
-    outcome = outcome_of(searched.config, materials, context)
+    chosen = choose(config, searched)
+    outcome = outcome_of(chosen.config, materials, context)
     table = SweepTable(
         name=searched.name,
         trials=rows_of(searched),
         best=(searched.stage, searched.best.number),
+        members=chosen.members,
         importances=searched.stages[0].importances,
-        settings=best_settings(searched.config),
-        common=common_settings(config, searched.config),
-        how=config.model_dump(mode="json", include={"sampler", "pruner", "seed", "refine"}),
+        settings=best_settings(chosen.config),
+        common=common_settings(config, chosen.config),
+        how=config.model_dump(mode="json", include={"sampler", "pruner", "seed", "refine", "ensemble"}),
     )
     return write_page(outcome.trained, outcome.evaluated, materials.downloaded, materials.structures, table, context)

@@ -63,6 +63,14 @@ class SweepConfig(RetrainConfig):
     refine: int = Field(
         0, ge=0, le=10_000, description="Trainings of a second stage: TPE in a narrower space around the best so far."
     )
+    ensemble: int = Field(
+        1,
+        ge=1,
+        le=100,
+        exclude_if=lambda members: members == 1,
+        description="The best so many trials, by validation error, predict together, with an uncertainty; 1 is only "
+        "the best.",
+    )
     at_once: int = Field(1, ge=1, le=256, description="Trainings side by side, of this run.")
     seed: int = Field(0, ge=0, description="Of the sampler. Another seed, other points, or another order of a grid.")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = Field(

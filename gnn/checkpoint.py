@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gnn.config import ModelConfig
 from gnn.model_card import CARD, ModelCard, read_card
 from gnn.models.registry import build_model
 from storage.checkpoints import add_checkpoint, whole_checkpoints
@@ -32,8 +33,8 @@ def load_members(folder: Path, device: torch.device, *, trust_code: bool = False
     InputError where the folder has no model, a damaged one, or one whose code is not trusted.
     """
     card = read_card(folder)
-    names = weights_of(card.members)
-    return [_loaded(folder, name, card, trust_code=trust_code).to(device).eval() for name in names], card
+    members = zip(weights_of(card.members), card.models, strict=True)
+    return [_loaded(folder, name, model, trust_code=trust_code).to(device).eval() for name, model in members], card
 
 
 def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) -> tuple[nn.Module, ModelCard]:
@@ -44,8 +45,8 @@ def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) 
     return models[0], card
 
 
-def _loaded(folder: Path, weights: str, card: ModelCard, *, trust_code: bool) -> nn.Module:
-    model = build_model(card.model, trust_code=trust_code)
+def _loaded(folder: Path, weights: str, config: ModelConfig, *, trust_code: bool) -> nn.Module:
+    model = build_model(config, trust_code=trust_code)
     try:
         model.load_state_dict(load_file(folder / weights))
     except FileNotFoundError:

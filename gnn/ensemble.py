@@ -1,4 +1,6 @@
-"""The program of the ensemble step: trained models that differ in their seeds alone → one model with an uncertainty.
+"""The program of the ensemble step: models trained on the same rows → one model with an uncertainty.
+
+They differ in their seeds, or in the settings of their networks and trainings.
 
 The result is a model's folder as a training writes it, with the weights of all members, and the mean of what they
 predict. One model that predicts its deviation may stand alone: then this calibrates it.
@@ -28,7 +30,7 @@ DIFFERENT = ("data", "device")
 
 
 class EnsembleSpec(Spec):
-    """The folders of the trained members and the facts of their trainings, in the order of their seeds; `coverage` is
+    """The folders of the trained members and the facts of their trainings, in the order of the members; `coverage` is
     the share of new structures whose value the intervals are to hold.
     """
 
@@ -38,9 +40,10 @@ class EnsembleSpec(Spec):
 
 
 def build(spec: EnsembleSpec) -> Facts:
-    """Write the weights, model.json, predictions, history and, where the members have gates, gates.parquet."""
+    """Write the weights, model.json, predictions, history and, where all members have the same gates, gates.parquet."""
     card = _common_card(spec.members)
     tables = [pq.read_table(folder / "predictions.parquet") for folder in spec.members]
+    _refuse_other_rows(tables)
     values, deviations = _columns(tables, "predicted"), _columns(tables, "predicted_deviation")
     _refuse_divergence(values)
     card = card.model_copy(update={"members": len(tables)})
@@ -52,8 +55,9 @@ def build(spec: EnsembleSpec) -> Facts:
     (spec.output / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
     schemas.write_table(_predictions(tables[0], combine(values, deviations, card)), spec.output / "predictions.parquet")
     schemas.write_table(mean_history([_read(f, "history") for f in spec.members]), spec.output / "history.parquet")
-    if (spec.members[0] / "gates.parquet").exists():
-        schemas.write_table(mean_gates([_read(f, "gates") for f in spec.members]), spec.output / "gates.parquet")
+    gates = [_read(f, "gates") for f in spec.members if (f / "gates.parquet").exists()]
+    if len(gates) == len(spec.members) and _of_the_same_bins(gates):
+        schemas.write_table(mean_gates(gates), spec.output / "gates.parquet")
     return together(spec.facts) | ({"coverage": card.calibration.coverage} if card.calibration else {})
 
 
@@ -70,10 +74,20 @@ def _columns(tables: Sequence[pa.Table], name: str) -> Any:
 
 def _common_card(folders: Sequence[Path]) -> ModelCard:
     cards = [read_card(folder) for folder in folders]
+    first, models = cards[0], [card.model for card in cards]
     for folder, card in zip(folders, cards, strict=True):
-        if card != cards[0]:
-            raise InputError(f"{folder / CARD}: differs from {folders[0] / CARD} in more than the weights")
-    return cards[0]
+        if card.model_copy(update={"model": first.model}) != first or card.model.head != first.model.head:
+            raise InputError(f"{folder / CARD}: differs from {folders[0] / CARD} in more than the network")
+    alike = all(model == first.model for model in models)
+    return first if alike else first.model_copy(update={"member_models": models})
+
+
+def _refuse_other_rows(tables: Sequence[pa.Table]) -> None:
+    """What the members predict is averaged row by row."""
+    shared = [schemas.MATERIAL_ID, "split", "target"]
+    for number, table in enumerate(tables, start=1):
+        if not table.select(shared).equals(tables[0].select(shared)):
+            raise InputError(f"member {number}: was not trained on the same rows as member 1")
 
 
 def _refuse_divergence(values: Floats) -> None:
@@ -110,6 +124,11 @@ def mean_history(tables: Sequence[pa.Table]) -> pa.Table:
     grouped = pa.concat_tables(tables).group_by("epoch", use_threads=False).aggregate([(n, "mean") for n in names])
     columns = [grouped["epoch"], *(grouped[f"{name}_mean"] for name in names)]
     return pa.table(columns, schema=schemas.HISTORY).sort_by("epoch")
+
+
+def _of_the_same_bins(gates: Sequence[pa.Table]) -> bool:
+    bins = [table.drop_columns("mean_gate") for table in gates]
+    return all(each.equals(bins[0]) for each in bins)
 
 
 def mean_gates(tables: Sequence[pa.Table]) -> pa.Table:

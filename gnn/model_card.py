@@ -68,7 +68,8 @@ class ModelCard(BaseModel):
     `mean` and `deviation` are those of the training targets, in `unit`. `elements` are the atomic numbers in the
     training structures. `ranges` is None in a model.json that was written before ranges were kept; `elements` has all
     elements of its data set then, those of validation and test rows too. `members` above 1 are an ensemble's, each with
-    a file of weights; `calibration` is None for a single model, and for a classification.
+    a file of weights; `calibration` is None for a single model, and for a classification. `member_models` is None where
+    all members are of the same network; else it has the configuration of each, and `model` is that of the first.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
@@ -85,6 +86,7 @@ class ModelCard(BaseModel):
     ranges: TrainingRanges | None = None
     members: int = Field(1, ge=1, le=100, exclude_if=lambda members: members == 1)
     calibration: Calibration | None = Field(None, exclude_if=lambda calibration: calibration is None)
+    member_models: list[ModelConfig] | None = Field(None, max_length=100, exclude_if=lambda models: models is None)
 
     @model_validator(mode="after")
     def _has_what_is_calibrated(self) -> Self:
@@ -92,11 +94,24 @@ class ModelCard(BaseModel):
             raise ValueError("calibration: a single model has no spread, and this one predicts no deviation")
         return self
 
+    @model_validator(mode="after")
+    def _one_network_a_member(self) -> Self:
+        if self.member_models is not None and len(self.member_models) != self.members:
+            raise ValueError(f"member_models: has {len(self.member_models)} networks for {self.members} members")
+        if self.member_models is not None and self.member_models[0] != self.model:
+            raise ValueError("member_models: the first one is not `model`")
+        return self
+
     @field_validator("graph_config")
     @classmethod
     def _whole_graphs(cls, config: dict[str, Any]) -> dict[str, Any]:
         """A card from before symmetry was reduced is of a model that was trained on whole graphs."""
         return {"reduce_symmetry": False, **config}
+
+    @property
+    def models(self) -> list[ModelConfig]:
+        """The network's configuration of each member."""
+        return self.member_models or [self.model] * self.members
 
     @property
     def head(self) -> Head:

@@ -1,5 +1,6 @@
 """Step 4, where there are several trainings: from their models to one with an uncertainty."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -13,31 +14,29 @@ from tasks.train import train_model
 
 def train_members(
     graphs: Artefact,
-    model: ModelConfig,
-    train: TrainConfig,
+    trainings: Mapping[str, tuple[ModelConfig, TrainConfig]],
     split: SplitConfig,
     context: RunContext,
     start: Artefact | None,
 ) -> Artefacts:
-    """The models of `train.trainings`: on the workers of a pool side by side, here one after the other.
+    """The model of each training by its label: on the workers of a pool side by side, here one after the other.
 
     Here a training has all cores, or the GPU. Those of a pool are all waited for before the first failure is raised.
     """
-    trainings = train.trainings
     calls: list[dict[str, Any]] = [
         {
-            **{"graphs": graphs, "model": model, "train": each, "split": split, "start": start},
+            **{"graphs": graphs, "model": model, "train": train, "split": split, "start": start},
             "context": context.model_copy(update={"label": f"{number} of {len(trainings)}"}),
         }
-        for number, each in enumerate(trainings, start=1)
+        for number, (model, train) in enumerate(trainings.values(), start=1)
     ]
-    steps = [train_model.with_options(task_run_name=f"train-model seed {each.seed}") for each in trainings]
+    steps = [train_model.with_options(task_run_name=f"train-model {label.replace('-', ' ')}") for label in trainings]
     if context.dispatch:
         made = _side_by_side(steps, calls)
     else:
         # By the states: of what is in the store a call gives the state, which only a step would take for the model.
         made = [run(**call, return_state=True).result() for run, call in zip(steps, calls, strict=True)]
-    return Artefacts(by_label={f"seed-{each.seed}": member for each, member in zip(trainings, made, strict=True)})
+    return Artefacts(by_label=dict(zip(trainings, made, strict=True)))
 
 
 def _side_by_side(steps: list[Any], calls: list[dict[str, Any]]) -> list[Artefact]:
@@ -57,8 +56,12 @@ def ensemble(
     train: TrainConfig,
     split: SplitConfig,  # noqa: ARG001  the same
     context: RunContext,
+    settings: list[dict[str, Any]] | None = None,  # noqa: ARG001  the same
 ) -> BuildPlan:
-    """All weights, the mean of what the members predict, and its uncertainty, calibrated on the validation rows."""
+    """All weights, the mean of what the members predict, and its uncertainty, calibrated on the validation rows.
+
+    `settings` are those in which members differ that differ in more than the seed.
+    """
     trained = list(members.by_label.values())
     spec = {
         "members": [context.artefacts.local_folder(member.step, member.key) for member in trained],

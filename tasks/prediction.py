@@ -117,7 +117,8 @@ def _check_paths(files: list[str], output: Path | None) -> None:
 def _usable(model: Path, *, trust_code: bool) -> GraphConfig:
     """The graph configuration that the model was trained with; refuses a model that cannot be used, before any work."""
     card = read_card(model)
-    check_trust(card.model, trust_code=trust_code)
+    for config in card.models:
+        check_trust(config, trust_code=trust_code)
     try:
         return GraphConfig.model_validate(card.graph_config)
     except ValidationError as error:

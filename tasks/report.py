@@ -86,6 +86,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             "graphs": graphs.parameters["config"],
             **{name: parameters[name] for name in ("split", "model", "train")},
             **({"start_from": training["start_from"]} if "start_from" in training else {}),
+            **({"members": _by_number(parameters["settings"])} if "settings" in parameters else {}),
         },
         "atoms": built["atoms"],
         "orbits": built["orbits"],
@@ -106,6 +107,10 @@ def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) ->
         "unit": trained.facts["unit"],
         "task": trained.parameters["train"]["task"],
     }
+
+
+def _by_number(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    return {str(number): own for number, own in enumerate(settings, start=1)}
 
 
 def asked_of(downloaded: Artefact) -> dict[str, Any]:

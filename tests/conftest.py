@@ -48,7 +48,7 @@ flows/test_materials_project.py
 cgcnn/test_python.py
 flows/test_sweep.py
 flows/test_studies.py
-flows/test_members.py
+flows/test_members.py flows/test_sweep_ensemble.py
 cgcnn/test_notebooks.py
 gnn/test_ranks.py
 tasks/test_earlier.py

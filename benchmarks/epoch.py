@@ -27,11 +27,12 @@ from torch import Tensor
 
 from crystals.config import GraphConfig
 from gnn.batches import Graphs
-from gnn.config import ModelConfig, TrainConfig
+from gnn.config import ModelConfig
 from gnn.cost import Cost
 from gnn.heads import Head
 from gnn.loop import Data, Training, predict
 from gnn.models.registry import build_model
+from gnn.recipe import Recipe
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -68,7 +69,7 @@ class Ours:
     def epoch(self) -> None:
         """One epoch of the training program's loop."""
         if self._training is None:
-            self._training = Training(self.model, self._data, TrainConfig(batch_size=BATCH, learning_rate=1e-3))
+            self._training = Training(self.model, self._data, Recipe(batch_size=BATCH, learning_rate=1e-3))
         self._training.epoch(0, Cost(CPU))
 
     def predictions(self) -> Tensor:

@@ -32,12 +32,13 @@ from samples import COGN, COGN_GRAPHS, RANDOM_TARGET, markdown, random_crystals,
 
 from crystals.config import GraphConfig
 from gnn.batches import Graphs
-from gnn.config import ModelConfig, Placement, TrainConfig
+from gnn.config import ModelConfig, Placement
 from gnn.cost import Cost, peak_memory
 from gnn.graph_files import decode, open_graphs
 from gnn.heads import Head
 from gnn.loop import Data, Training, predict
 from gnn.models.registry import build_model
+from gnn.recipe import Recipe
 from gnn.train import select_device
 from storage import schemas
 from storage.errors import InputError
@@ -93,7 +94,7 @@ def training_of(model: ModelConfig, data: Data, epochs: int) -> Training:
     """A training that takes the operations of a GPU on a CPU, too."""
     network = build_model(model).to(data.device)
     network.fuses = False
-    return Training(network, data, TrainConfig(batch_size=BATCH, epochs=epochs))
+    return Training(network, data, Recipe(batch_size=BATCH, epochs=epochs))
 
 
 def check_predictions(device: torch.device, structures: int) -> None:
@@ -118,7 +119,7 @@ def check_predictions(device: torch.device, structures: int) -> None:
 
 def check_resumption(device: torch.device, shards: list[Path]) -> None:
     """A killed training ends with the bytes of an undisturbed one."""
-    config = TrainConfig(batch_size=BATCH, epochs=6)
+    config = Recipe(batch_size=BATCH, epochs=6)
     whole, resumed = (
         train(shards, RANDOM_TARGET, ModelConfig(), config, How(Placement(processes=1), device.type, kill_after=kill))
         for kill in (None, 2)

@@ -150,7 +150,7 @@ def _table(rows: Rows, law: PowerLaw, scale: Scale) -> Table:
     what = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One model a share"
     epochs = "All models saw their rows equally often, so those with few rows took fewer steps"
     if len({row["epochs"] for row in rows}) > 1:
-        epochs = "The number of epochs grows as the rows become fewer, so that all models took about as many steps"
+        epochs = "The number of epochs grows as the rows become fewer, so that their steps are not as few"
     return Table(
         "Error by training structures",
         ["Share", "Structures", f"Test MAE{unit}", f"Line{unit}", "Epochs"],

@@ -1,9 +1,9 @@
 """The parameters of the flow `curve`."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from flows.study_config import SeedsConfig
 
@@ -31,6 +31,12 @@ class CurveConfig(SeedsConfig):
             raise ValueError("a share is named twice")
         return tuple(sorted(shares))
 
+    @model_validator(mode="after")
+    def _has_steps(self) -> Self:
+        if self.equal_steps and self.train.epochs is None:
+            raise ValueError("equal_steps needs train.epochs: without it fewer rows are seen more often anyway")
+        return self
+
     def settings(self) -> dict[str, dict[str, Any]]:
         """The settings of each model by `SHARE of the rows, seed N`. With another seed the share is of other rows."""
         return {
@@ -42,6 +48,7 @@ class CurveConfig(SeedsConfig):
             for seed in self.all_seeds
         }
 
-    def _epochs(self, share: float) -> int:
+    def _epochs(self, share: float) -> int | None:
         most = 10_000  # of train.epochs
-        return min(most, math.ceil(self.train.epochs / share)) if self.equal_steps else self.train.epochs
+        epochs = self.train.epochs
+        return min(most, math.ceil(epochs / share)) if self.equal_steps and epochs else epochs

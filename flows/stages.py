@@ -29,6 +29,7 @@ from flows.search_space import (
     trials_of,
 )
 from flows.sweep_config import SweepConfig
+from gnn.recipe import expected_rows, recipe_for
 from storage.artefact import Artefact
 from storage.disk import make_folder
 from storage.errors import InputError, WorldError
@@ -95,7 +96,7 @@ class Search:
             grid=grid(space) if sampler == "grid" else {},
             pruner=self.config.pruner if self._prunes else "none",
             seed=self.config.seed,
-            epochs=_most_epochs(self.config, space),
+            epochs=self._most_epochs(space),
             trials=trials,
             search=self.digest,
         )
@@ -133,10 +134,18 @@ class Search:
             return None
         epoch = measured.seconds / MEASURED if measured.epoch is None else measured.epoch
         start = max((measured.wall or 0.0) - MEASURED * epoch, 0.0)
-        each = start + (60 * whole.train.minutes if whole.train.minutes else whole.train.epochs * epoch)
+        each = start + (60 * whole.train.minutes if whole.train.minutes else self._epochs(whole) * epoch)
         text = "an epoch in the middle of the search takes %.2g s, a training %.3g s, if it is not ended early"
         log.info(text, epoch, each)
         return each
+
+    def _most_epochs(self, space: Space) -> int:
+        searched: list[Any] = bounds(space.get("train.epochs", [None]))
+        return int(max(epochs or self._epochs(self.config) for epochs in searched))
+
+    def _epochs(self, whole: RetrainConfig) -> int:
+        structures = artefact_of(self.materials.structures).facts["accepted"]
+        return recipe_for(whole.train, whole.model.name, expected_rows(structures, whole.split)).epochs
 
     def _measure(self, whole: RetrainConfig) -> TrialResult:
         short = with_settings(whole, {"train": {"epochs": MEASURED, "minutes": None}}, RetrainConfig)
@@ -198,11 +207,6 @@ def _best(stages: list[Stage]) -> tuple[int, FrozenTrial]:
 
 def _named(name: str, stage: int) -> str:
     return name if stage == 1 else f"{name}-fine"
-
-
-def _most_epochs(config: SweepConfig, space: Space) -> int:
-    searched: list[Any] = bounds(space.get("train.epochs", [config.train.epochs]))
-    return int(max(searched))
 
 
 def _file_in_store(store: str, name: str) -> str:

@@ -151,12 +151,19 @@ def together(facts: Sequence[Facts]) -> Facts:
         "members": len(facts),
         "parameters": sum(each["parameters"] for each in facts),
         "epochs": max(each["epochs"] for each in facts),
+        **_common_recipe(facts),
         "kept_epoch": kept.pop() if len(kept) == 1 else 0,  # no one epoch of the mean curve
         "seconds": sum(seconds),
         **{name: rate(name) for name in ("structures_per_second", "edges_per_second", "data_wait")},
         **{name: max(each[name] for each in facts) for name in ("peak_memory_mib", "processes")},
         **{name: ", ".join(dict.fromkeys(str(each[name]) for each in facts)) for name in DIFFERENT},
     }
+
+
+def _common_recipe(facts: Sequence[Facts]) -> Facts:
+    """What the members have in common of their recipes."""
+    recipes = [each["recipe"] for each in facts]
+    return {"recipe": {n: v for n, v in recipes[0].items() if all(other[n] == v for other in recipes)}}
 
 
 if __name__ == "__main__":

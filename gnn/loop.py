@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from gnn import distributed
 from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
-from gnn.config import TrainConfig
 from gnn.cost import Cost
 from gnn.cuda_graphs import CapturedGradients
 from gnn.heads import Head
 from gnn.optimization import PARTS, Schedule, averaged_model, optimizer_of
+from gnn.recipe import Recipe
 from gnn.sampling import epoch_order, global_batches, steps_of
 from gnn.steps import Step, steps
 from gnn.time_budget import TimeBudget
@@ -60,7 +60,7 @@ class TrainingState:
 class Training:
     """A model and what changes with each step: its weights, their moving average, the optimizer, the learning rate."""
 
-    def __init__(self, model: nn.Module, data: Data, config: TrainConfig) -> None:
+    def __init__(self, model: nn.Module, data: Data, config: Recipe) -> None:
         self.model, self.data, self.config = model, data, config
         self.optimizer = optimizer_of(model, config)
         self.budget = TimeBudget(config.minutes, data.device) if config.minutes else None
@@ -177,7 +177,7 @@ class Training:
 
 
 def fit(
-    model: nn.Module, data: Data, config: TrainConfig, checkpoint: Path, on_epoch_end: Callable[[EpochMetrics], None]
+    model: nn.Module, data: Data, config: Recipe, checkpoint: Path, on_epoch_end: Callable[[EpochMetrics], None]
 ) -> tuple[dict[str, Tensor], TrainingState, int]:
     """Train `model`; returns the weights to keep, the state at the end, and the epoch after which this attempt began.
 
@@ -221,7 +221,7 @@ def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _is_over(state: TrainingState, config: TrainConfig) -> bool:
+def _is_over(state: TrainingState, config: Recipe) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
 
 

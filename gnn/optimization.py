@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and moving average of the weights, by their names in TrainConfig."""
+"""Optimizer, learning-rate schedule and moving average of the weights, by their names in Recipe."""
 
 import inspect
 import math
@@ -10,11 +10,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
-from gnn.config import TrainConfig
 from gnn.initial import is_readout
+from gnn.recipe import Recipe
 
 
-def optimizer_of(model: nn.Module, config: TrainConfig) -> Optimizer:
+def optimizer_of(model: nn.Module, config: Recipe) -> Optimizer:
     """The optimizer over the weights of `model`; `fused` is one kernel for all tensors instead of one each."""
     _leave_out_the_compiler()
     rate, decay = config.learning_rate, config.weight_decay
@@ -46,7 +46,7 @@ class _PlainAdamW(AdamW):
     step = _plain(AdamW.step)
 
 
-def _groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(model: nn.Module, config: Recipe) -> list[dict[str, Any]]:
     """The readout at the full rate, and the body at its share of it; a body with a rate of 0 is frozen."""
     named = dict(model.named_parameters())
     readout = [weight for name, weight in named.items() if is_readout(name)]
@@ -79,7 +79,7 @@ class Schedule:
     arXiv:1608.03983, without restarts; plateau: half the rate when the validation error stops falling.
     """
 
-    def __init__(self, optimizer: Optimizer, config: TrainConfig, steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, config: Recipe, steps: int) -> None:
         self._by_step: LRScheduler | None = None
         self._by_error: ReduceLROnPlateau | None = None
         if config.schedule == "onecycle":

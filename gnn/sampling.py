@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gnn.config import TrainConfig
+from gnn.recipe import Recipe
 
 
 def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:
@@ -43,7 +43,7 @@ def _bounds(order: Tensor, edges: Tensor, size: int, most_edges: int) -> Iterato
         first = last
 
 
-def steps_of(config: TrainConfig, rows: Tensor, edges: Tensor) -> int:
+def steps_of(config: Recipe, rows: Tensor, edges: Tensor) -> int:
     """The number of batches in all epochs of a training that is not stopped early."""
     if config.batch_edges is None:
         return config.epochs * math.ceil(len(rows) / config.batch_size)

@@ -28,6 +28,7 @@ from gnn.initial import start_from
 from gnn.loop import Data, EpochMetrics, TrainingState, fit, outputs_of
 from gnn.model_card import ModelCard
 from gnn.models.registry import build_model
+from gnn.recipe import CHOSEN, Recipe, recipe_for
 from gnn.splits import NAMES, TEST, TRAIN, VALIDATION, Codes, assign
 from storage import schemas
 from storage.checkpoints import CHECKPOINTS
@@ -94,6 +95,7 @@ def train(spec: TrainSpec) -> Facts:
         decode(spec.graphs, spec.target, folder)
         codes, split_by = assign(RowGroups(spec.graphs, _split_columns(spec.graphs[0])), spec.split)
         data, streaming = data_of(folder, codes, spec, device)
+        recipe = recipe_for(spec.train, spec.model.name, len(data.train))
         torch.manual_seed(spec.train.seed)
         # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its
         # reader.
@@ -103,15 +105,16 @@ def train(spec: TrainSpec) -> Facts:
             started["start_from"] = start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
+        log.info("%s", describe(recipe))
         waited: list[float] = []
-        show = epoch_logger(spec.train.epochs)
+        show = epoch_logger(recipe.epochs)
 
         def on_epoch_end(metrics: EpochMetrics) -> None:
             waited.append(metrics["data_wait"] * metrics["seconds"])
             show(metrics)
 
         began = time.perf_counter()
-        weights, state, resumed_from = fit(model, data, spec.train, spec.scratch / CHECKPOINTS, on_epoch_end)
+        weights, state, resumed_from = fit(model, data, recipe, spec.scratch / CHECKPOINTS, on_epoch_end)
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
         outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), data.head.width, device)[0]
@@ -124,6 +127,7 @@ def train(spec: TrainSpec) -> Facts:
         "parameters": parameters,
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,
+        "recipe": recipe.model_dump(include=CHOSEN),
         "seconds": seconds,
         "structures_per_second": len(data.train) * epochs / seconds,
         "edges_per_second": int(data.edges[data.train].sum()) * epochs / seconds,
@@ -160,6 +164,12 @@ def _how(data: Data, *, streaming: bool) -> str:
     parts += [f"{ranks} processes"] if ranks > 1 else []
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     return ", ".join([*parts, *([f"restart {attempt} after a process died"] if attempt else [])])
+
+
+def describe(recipe: Recipe) -> str:
+    """The log line of a recipe."""
+    length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"{recipe.epochs:,} epochs"
+    return f"recipe: {length}, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
 
 
 def _split_columns(shard: Path) -> list[str]:

@@ -84,7 +84,8 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             **asked_of(downloaded),
             "checks": structures.parameters["checks"],
             "graphs": graphs.parameters["config"],
-            **{name: parameters[name] for name in ("split", "model", "train")},
+            **{name: parameters[name] for name in ("split", "model")},
+            "train": with_recipe(parameters["train"], training),
             **({"start_from": training["start_from"]} if "start_from" in training else {}),
             **({"members": _by_number(parameters["settings"])} if "settings" in parameters else {}),
         },
@@ -95,6 +96,13 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
         **({"members": training["members"]} if "members" in training else {}),
         **{name: training[name] for name in TRAINING_FACTS},
     }
+
+
+def with_recipe(train: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a training, with what the number of training rows chose where nobody did."""
+    rows = facts["split"].get("train", 0)
+    chosen = {name: f"{value:g}, by {rows:,} training rows" for name, value in facts["recipe"].items()}
+    return {name: chosen.get(name, value) if value is None else value for name, value in train.items()}
 
 
 def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) -> dict[str, Any]:

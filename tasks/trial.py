@@ -47,7 +47,7 @@ def trial(
     if made.name == PRUNED:
         history = [(metrics["epoch"], metrics["validation_mae"]) for metrics in seen]
         result = TrialResult(model=None, error=history[-1][1], history=history, seconds=_whole_cost(seen))
-        message = f"after {history[-1][0]} of {train.epochs} epochs"
+        message = f"after {history[-1][0]} of {seen[-1]['epochs']} epochs"
         return cast(TrialResult, Completed(name=PRUNED, message=message, data=result))
     result = result_of(made.result(), context)
     if not seen:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from gnn.batches import Graphs
-from gnn.config import TrainConfig
 from gnn.heads import Head
 from gnn.loop import Data, Training
+from gnn.recipe import Recipe
 from gnn.steps import Step
 from storage.errors import InputError
 
@@ -33,7 +33,7 @@ def training(table, room: int) -> Training:
     rows = torch.arange(len(table))
     edges = graphs.edge_counts()
     data = Data(graphs, target, Head.fit(target), rows, rows, torch.device("cpu"), edges)
-    return Training(Small(room), data, TrainConfig(optimizer="sgd", ema=0.0))
+    return Training(Small(room), data, Recipe(optimizer="sgd", ema=0.0))
 
 
 def step(of: Training, rows: torch.Tensor) -> Step:

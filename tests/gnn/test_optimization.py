@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from gnn.config import TrainConfig
 from gnn.optimization import optimizer_of
+from gnn.recipe import Recipe
 
 TORCHS = {
     "sgd": lambda parameters: SGD(parameters, lr=0.01, momentum=0.9, weight_decay=0.1),
@@ -18,13 +18,13 @@ TORCHS = {
 }
 TRAINS = """
 import sys, torch
-from gnn.config import TrainConfig
+from gnn.recipe import Recipe
 from gnn.optimization import Schedule, averaged_model, optimizer_of
 
 for name in ("sgd", "adam", "adamw"):
     model = torch.nn.Linear(3, 1)
-    optimizer = optimizer_of(model, TrainConfig(optimizer=name))
-    schedule = Schedule(optimizer, TrainConfig(), 2)
+    optimizer = optimizer_of(model, Recipe(optimizer=name))
+    schedule = Schedule(optimizer, Recipe(), 2)
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
         model(torch.ones(5, 3)).sum().backward()
@@ -39,7 +39,7 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 
 @pytest.mark.parametrize("name", TORCHS)
 def test_its_steps_are_torch_s(name):
-    config = TrainConfig(optimizer=name, learning_rate=0.01, weight_decay=0.1)
+    config = Recipe(optimizer=name, learning_rate=0.01, weight_decay=0.1)
     weights = []
     for make in (lambda model: TORCHS[name](model.parameters()), lambda model: optimizer_of(model, config)):
         torch.manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnn.config import TrainConfig
+from gnn.recipe import Recipe
 from gnn.sampling import epoch_order, global_batches, share_of, steps_of
 
 edge_counts = st.lists(st.integers(1, 400), min_size=1, max_size=60).map(torch.tensor)
@@ -25,7 +25,7 @@ def test_batches_have_every_row_once_and_no_more_edges_than_allowed(edges, size,
 
 @given(edge_counts, st.integers(1, 20), st.none() | st.integers(1, 500))
 def test_the_schedule_knows_the_number_of_steps(edges, size, most):
-    config = TrainConfig(epochs=3, batch_size=size, batch_edges=most, seed=5)
+    config = Recipe(epochs=3, batch_size=size, batch_edges=most, seed=5)
     rows = torch.arange(len(edges))
     orders = [epoch_order(rows, config.seed, epoch) for epoch in range(3)]
     found = sum(len(list(global_batches(order, edges, size, most))) for order in orders)

@@ -178,5 +178,7 @@ def test_the_model_of_all_rows_is_the_one_that_retrain_trains():
 
 
 def test_equal_steps_train_a_share_for_as_many_more_epochs():
-    settings = CurveConfig(shares=(0.3, 1), equal_steps=True, seeds=1).settings()
+    settings = CurveConfig(shares=(0.3, 1), equal_steps=True, seeds=1, train={"epochs": 100}).settings()
     assert [each["train"]["epochs"] for each in settings.values()] == [334, 100]
+    with pytest.raises(ValueError, match=r"equal_steps needs train\.epochs"):
+        CurveConfig(equal_steps=True)

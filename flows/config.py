@@ -254,7 +254,8 @@ def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))  # nor the types of a union
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-        return f"{where}: {message}, got {fault['input']!r}"
+        given = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"  # of a group it is all of it
+        return f"{f'{where}: ' if where else ''}{message}{given}"
     known = list(dict.fromkeys([*keys(kind), *kind.model_fields]))
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)
     group = where.rpartition(".")[0]

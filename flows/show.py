@@ -76,12 +76,11 @@ def tested(card: Card) -> str:
 
 
 def ensemble_of(card: Card) -> str:
-    """What a card says of the members and intervals of an ensemble; empty for a single model."""
-    if card.members == 1:
-        return ""
+    """What a card says of the members and of the intervals; empty for a single model without an uncertainty."""
     held = card.coverage
-    intervals = f"; intervals hold {held.observed:.1%} of the test values, promised {held.promised:.1%}" if held else ""
-    return f"ensemble of {card.members}{intervals}"
+    members = f"ensemble of {card.members}" if card.members > 1 else ""
+    intervals = f"intervals hold {held.observed:.1%} of the test values, promised {held.promised:.1%}" if held else ""
+    return "; ".join(filter(None, [members, intervals]))
 
 
 def result(run: Run) -> str:

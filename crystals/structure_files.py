@@ -15,7 +15,6 @@ import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
-from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.ase_files import ASE_FORMATS, ASE_JSON, Read, ase_format, frames_of, opened
 from crystals.crystal import Crystal
@@ -160,10 +159,12 @@ def _check_poscar_counts(text: str) -> None:
 
 
 def _poscar(path: Path) -> Crystal:
+    from pymatgen.io.vasp.inputs import BadPoscarWarning  # loads most of scipy
+
     text = _text(path)
     try:
         _check_poscar_counts(text)
-        with parsing("is no POSCAR"), warnings.catch_warnings():
+        with parsing("is no POSCAR", BadPoscarWarning), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
             warnings.simplefilter("error", BadPoscarWarning)

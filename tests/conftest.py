@@ -29,6 +29,9 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
     NO_PROXY="127.0.0.1,localhost",
+    # As many tests as cores run at the same time, and threads that wait for each other spin: with two of them small
+    # trainings take six times the processor time. What has to hold for several threads sets their number itself.
+    OMP_NUM_THREADS="1",
 )
 os.environ.pop("MP_API_KEY", None)  # what a developer has of it is none of the tests' business
 

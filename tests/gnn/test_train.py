@@ -43,17 +43,28 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(spec):
     assert made[0] == made[1] != made[2]
 
 
+@pytest.fixture
+def threads(request):
+    """The number of threads that this process has during the test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
-    "settings", [{}, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01}]
+    ("threads", "settings"),
+    [(1, {}), (2, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01})],
+    indirect=["threads"],
 )
-def test_a_killed_training_ends_as_an_undisturbed_one(spec, settings):
+def test_a_killed_training_ends_as_an_undisturbed_one(spec, threads, settings):
     undisturbed, killed = spec("undisturbed", epochs=12, **settings), spec("killed", epochs=12, **settings)
     train.build(undisturbed)
     path = killed.output.parent / "spec.json"
     path.write_text(killed.model_dump_json())
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    told = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
     command = [sys.executable, "-m", "gnn.train", str(path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads})
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **told})
     for line in child.stdout:
         if line.startswith("{") and json.loads(line)["epoch"] == 5:
             break

@@ -36,6 +36,9 @@ class Unreadable(Exception):
         self.rule = rule
 
 
+Read = Crystal | Unreadable
+
+
 @contextmanager
 def parsing(what: str, *others: type[Exception]) -> Iterator[None]:
     """Translate PARSER_ERRORS that are raised in the block, and `others`, into Unreadable.
@@ -44,7 +47,7 @@ def parsing(what: str, *others: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except (*PARSER_ERRORS, *others) as error:
+    except PARSER_ERRORS + others as error:
         raise Unreadable("unreadable", f"{what}: {one_line(error)}") from None
 
 

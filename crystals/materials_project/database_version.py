@@ -37,10 +37,10 @@ def _version(timeout: float) -> str:
         answer = requests.get(f"{address}heartbeat", timeout=timeout)
         if answer.status_code == 403:
             raise WorldError("Materials Project: the server tells no database version")
-        told = answer.json()
-        if "error" in told:
-            raise InputError(f"Materials Project: {one_line(str(told['error']))[:300]}")
-        return str(told["db_version"])
+        heartbeat = answer.json()
+        if "error" in heartbeat:
+            raise InputError(f"Materials Project: {one_line(str(heartbeat['error']))[:300]}")
+        return str(heartbeat["db_version"])
     except RequestException as error:
         raise RetryableError(f"no heartbeat from {address}: {reason_of(error)}") from None
     except (KeyError, TypeError) as error:

@@ -9,8 +9,8 @@ PUBLIC = "https://api.materialsproject.org/"
 
 def endpoint() -> str:
     """The service's address with a slash at its end, from the variables that the client reads."""
-    told = os.environ.get("MPRESTER_ENDPOINT") or os.environ.get("MP_API_ENDPOINT") or PUBLIC
-    return told if told.endswith("/") else f"{told}/"
+    address = os.environ.get("MPRESTER_ENDPOINT") or os.environ.get("MP_API_ENDPOINT") or PUBLIC
+    return address if address.endswith("/") else f"{address}/"
 
 
 def key_from_environment() -> str:

@@ -3,7 +3,6 @@
 None is unpickled (`.pckl`) or run (`.py`), and none names other files to be read.
 """
 
-import gzip
 import io
 import itertools
 import re
@@ -24,30 +23,17 @@ import ase.io.trajectory
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from crystals.crystal import Crystal
-from crystals.sources.reading import PARSER_ERRORS, Unreadable, from_atoms, one_line
+from crystals.input_files import ASE_FORMATS, opened
+from crystals.sources.reading import PARSER_ERRORS, Read, Unreadable, from_atoms, one_line
 
-# ASE's name of a format → ours. Each is text or arrays alone, and names no other file.
-ASE_FORMATS = {
-    "extxyz": "extended XYZ (.xyz, .extxyz)",
-    "traj": "ASE trajectory (.traj)",
-    "aims": "FHI-aims (geometry.in)",
-    "espresso-in": "Quantum ESPRESSO input (.pwi)",
-    "gen": "DFTB+ (.gen)",
-    "res": "SHELX (.res)",
-    "xsf": "XCrySDen (.xsf)",
-}
 PIECE = 1_000_000  # characters of an extended XYZ file that are in memory at a time
 MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
-ASE_JSON = "json"  # an ASE database in one JSON file
 
 # What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
 ASE_ERRORS = (
     *(*PARSER_ERRORS, OSError, EOFError, StopIteration, SyntaxError, struct.error, zlib.error),
     *(ase.io.ParseError, ase.io.aims.AimsParseError, ase.io.trajectory.VersionTooOldError),
 )
-
-Read = Crystal | Unreadable
 
 
 def ase_format(path: Path) -> str | None:
@@ -163,8 +149,3 @@ def _named_plainly(path: Path, kind: str) -> Iterator[Path]:
         with opened(path) as packed, copy.open("wb") as plain:
             shutil.copyfileobj(packed, plain)
         yield copy
-
-
-def opened(path: Path) -> IO[bytes]:
-    """The file's bytes, unpacked if its name ends in .gz."""
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]

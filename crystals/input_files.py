@@ -1,17 +1,35 @@
-"""Which files of a folder hold structures, and what the inputs of a prediction contain, as one digest.
+"""Which files hold structures, how they are opened, and what the inputs of a prediction contain, as one digest.
 
 Imports neither pymatgen nor ASE: whether the inputs are those of an earlier run is known before a program is started.
 """
 
+import gzip
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from storage.artefact import digest_of_file
 
 IN_FOLDERS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".traj", ".pwi", ".gen", ".res", ".xsf", "geometry.in")
+# ASE's name of a format → ours. Each is text or arrays alone, and names no other file.
+ASE_FORMATS = {
+    "extxyz": "extended XYZ (.xyz, .extxyz)",
+    "traj": "ASE trajectory (.traj)",
+    "aims": "FHI-aims (geometry.in)",
+    "espresso-in": "Quantum ESPRESSO input (.pwi)",
+    "gen": "DFTB+ (.gen)",
+    "res": "SHELX (.res)",
+    "xsf": "XCrySDen (.xsf)",
+}
+ASE_JSON = "json"  # an ASE database in one JSON file
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked if its name ends in .gz."""
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def is_structure_name(name: str) -> bool:

@@ -15,15 +15,14 @@ import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
-from pymatgen.io.vasp.inputs import BadPoscarWarning
 
-from crystals.ase_files import ASE_FORMATS, ASE_JSON, Read, ase_format, frames_of, opened
 from crystals.crystal import Crystal
-from crystals.input_files import IN_FOLDERS, structure_names
+from crystals.input_files import ASE_FORMATS, ASE_JSON, IN_FOLDERS, opened, structure_names
 from crystals.sources.batches import Row
 from crystals.sources.files import form_of, rows_of
 from crystals.sources.json_depth import DepthLimited
 from crystals.sources.reading import (
+    Read,
     Unreadable,
     crystal_of,
     from_cif,
@@ -64,10 +63,10 @@ def rows_in(path: Path) -> Iterator[Row]:
     elif _plain_name(path).startswith("xdatcar"):
         # As POSCAR its first frame would be taken for the whole; ASE's reader does not end on a damaged file.
         yield _refused(path, _not_read())
-    elif not _is_poscar_name(path) and (kind := ase_format(path)):
-        yield from _numbered(path, frames_of(path, kind))
+    elif _is_poscar_name(path):
+        yield _row(str(path), partial(_poscar, path))
     else:
-        yield Row(str(path), {}, lambda: _poscar(path))
+        yield from _ase(path)
 
 
 def count_in(files: Iterable[Path]) -> int:
@@ -150,6 +149,14 @@ def _cif(path: Path) -> Iterator[Unreadable | ToRead]:
         yield partial(from_cif, block)
 
 
+def _ase(path: Path) -> Iterator[Row]:
+    """A file whose contents tell ASE its format, or else what may be a POSCAR of another name."""
+    from crystals.ase_files import ase_format, frames_of  # loads scipy
+
+    kind = ase_format(path)
+    return _numbered(path, frames_of(path, kind)) if kind else iter([_row(str(path), partial(_poscar, path))])
+
+
 def _check_poscar_counts(text: str) -> None:
     """Raises Unreadable where more atoms are claimed than there are lines: pymatgen would make room for all of them."""
     lines = text.splitlines()
@@ -160,10 +167,12 @@ def _check_poscar_counts(text: str) -> None:
 
 
 def _poscar(path: Path) -> Crystal:
+    from pymatgen.io.vasp.inputs import BadPoscarWarning  # loads most of scipy
+
     text = _text(path)
     try:
         _check_poscar_counts(text)
-        with parsing("is no POSCAR"), warnings.catch_warnings():
+        with parsing("is no POSCAR", BadPoscarWarning), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Without symbols pymatgen makes elements up, and only warns: a prediction for them would be worth nothing.
             warnings.simplefilter("error", BadPoscarWarning)
@@ -193,6 +202,8 @@ def _json(path: Path) -> Iterator[Row]:
     """A table, a structure as pymatgen writes it or a list of them, or an ASE database."""
     key = _first_key(path)
     if key in {"ids", "nextid"} or key.isdigit():
+        from crystals.ase_files import frames_of  # loads scipy
+
         yield from _numbered(path, frames_of(path, ASE_JSON))
     elif key in {"lattice", "sites"}:
         yield Row(str(path), {}, lambda: crystal_of({"structure": _text(path)}))

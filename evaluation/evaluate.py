@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluation import metrics, uncertainty, zeros
+from evaluation import metrics, zeros
 from evaluation.distance import errors_by_distance
 from evaluation.elements import LAST_OF_SYSTEM, SYMBOLS, crystal_system
 from evaluation.published import published
@@ -117,6 +117,8 @@ def measure(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
 
 def _uncertainty(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
     """How good the uncertainty is on the test rows, and how it was set; `constant` is what it is compared with."""
+    from evaluation import uncertainty  # its scipy.stats takes longer to import than all the rest
+
     card = json.loads(spec.model.read_text(encoding="utf-8")) if spec.model else {}
     columns = ("target", "predicted", "standard_deviation", "low", "high")
     watched = table.filter(pa.array(table["split"].to_numpy() == "validation"))

@@ -15,7 +15,7 @@ from flows.config import Config, RetrainConfig, assignment, configured_as, keys,
 from flows.interrupt import INTERRUPTED, STOPPED, leave_on_ctrl_c
 from flows.studies import STUDIES
 from storage.errors import InputError, WorldError
-from storage.program import INPUT_IS_WRONG, TRY_AGAIN
+from storage.program import INPUT_IS_WRONG, TRY_AGAIN, leave_without_collection
 from storage.text import one_line, printable
 
 OPTIONS = ("source", "target", "store", "start_from")  # keys of retrain that have an option of their own
@@ -43,7 +43,9 @@ class OneLineParser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code: 0 done, 2 wrong input, 75 try again, 1 a fault of ours."""
     options = parser().parse_args(arguments)
-    options.is_process = arguments is None  # else the caller's signals are not ours to change
+    options.is_process = arguments is None  # else the caller's signals and exit are not ours to change
+    if options.is_process:
+        leave_without_collection()
     try:
         options.run(options)
     except InputError as error:

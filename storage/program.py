@@ -5,7 +5,9 @@ A program reads its spec, writes its files to `spec.output`, and writes the numb
 Exit codes: 0 done; 2 InputError, one line on stderr; 75 WorldError, a retry may help.
 """
 
+import atexit
 import errno
+import gc
 import json
 import logging
 import os
@@ -45,6 +47,7 @@ S = TypeVar("S", bound=Spec)
 
 def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
     """Run `build` on the spec named by the first argument and exit with one of the codes above."""
+    leave_without_collection()
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -67,6 +70,11 @@ def main(spec_type: type[S], build: Callable[[S], Facts]) -> None:
         exit_with(str(error), TRY_AGAIN)
     else:
         write_atomically(spec.scratch / "facts.json", json.dumps(facts))
+
+
+def leave_without_collection() -> None:
+    """From now on this process exits without a last search for garbage: through all of torch it takes half a second."""
+    atexit.register(gc.freeze)
 
 
 class _OneLine(logging.Formatter):

@@ -5,10 +5,7 @@ second, and passes truncated or non-JSON bodies on to its caller. Its constructo
 ours that retries with backoff.
 """
 
-import logging
-import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,7 +14,7 @@ from typing import Any, TypeVar
 from mp_api.client import MPRester
 from mp_api.client.core.exceptions import MPRestError
 from mp_api.client.core.settings import MAPI_CLIENT_SETTINGS
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, create_model
 from pydantic_core import from_json
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
@@ -25,50 +22,13 @@ from requests.exceptions import RequestException
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from crystals.materials_project.retry import RetryableError, RetryPolicy, reason_of, with_retries
 from storage.errors import InputError, WorldError
-
-log = logging.getLogger(__name__)
 
 KEY_REFUSED = frozenset({401, 403})
 WORTH_ANOTHER_TRY = frozenset({408, 429, 500, 502, 503, 504})
 
 T = TypeVar("T")
-
-
-class RetryPolicy(BaseModel):
-    """Time-out of a request and pauses between retries (s). Does not change the bytes of the result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timeout: float = 60.0  # without a byte
-    pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
-
-
-class RetryableError(Exception):
-    """The request failed, but may succeed later: not before `wait` seconds have passed."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-def with_retries(call: Callable[[], T], retry: RetryPolicy) -> T:
-    """Call `call` until it does not raise RetryableError, and return its result.
-
-    Raises WorldError if the last try fails, too.
-    """
-    for pause in retry.pauses:
-        try:
-            return call()
-        except RetryableError as again:
-            wait = max(pause, again.wait)
-            log.warning("Materials Project: %s; again in %.3g s", again, wait)
-            time.sleep(wait)
-    try:
-        return call()
-    except RetryableError as again:
-        tries = len(retry.pauses) + 1
-        raise WorldError(f"Materials Project: {again} ({tries} tries); what came is kept, start again later") from None
 
 
 class RetryingSession(Session):
@@ -127,17 +87,6 @@ def wait_of(answer: Response) -> float:
         return Retry().get_retry_after(answer.raw) or 0.0
     except InvalidHeader:
         return 0.0
-
-
-def reason_of(error: BaseException) -> str:
-    """The exception types behind a failed request, without the object addresses in urllib3's messages."""
-    cause: BaseException | None = error
-    names: list[str] = []
-    while cause is not None and len(names) < 4:
-        names.append(type(cause).__name__)
-        within = (*cause.args[:1], getattr(cause, "reason", None))
-        cause = next((each for each in within if isinstance(each, BaseException)), None)
-    return f"the request failed ({', '.join(dict.fromkeys(names))})"
 
 
 class Service:
@@ -199,14 +148,6 @@ def call_heartbeat(ask: Callable[[], T], retry: RetryPolicy) -> T:
             raise RetryableError(f"no heartbeat from {MAPI_CLIENT_SETTINGS.ENDPOINT}: {what}") from None
 
     return with_retries(listen, retry)
-
-
-def key_from_environment() -> str:
-    """The API key from MP_API_KEY. Raises InputError, without the key in it, if it is not 32 letters and digits."""
-    key = os.environ.get("MP_API_KEY", "")
-    if len(key) != 32 or not (key.isascii() and key.isalnum()):
-        raise InputError(f"MP_API_KEY: expected 32 letters and digits, got {len(key)} characters")
-    return key
 
 
 def shortened(error: BaseException) -> str:

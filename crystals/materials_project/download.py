@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from mp_api.client.core.settings import DEFAULT_THERMOTYPE
 
 from crystals.config import MaterialsProjectQuery
-from crystals.materials_project.client import RetryPolicy, Service, chunked, key_from_environment
+from crystals.materials_project.client import Service, chunked
 from crystals.materials_project.documents import FIELDS, rows_of, unwanted
+from crystals.materials_project.environment import key_from_environment
 from crystals.materials_project.listing import IDS_A_REQUEST, LEFT_OUT, PAGE, Changes, listing
+from crystals.materials_project.retry import RetryPolicy
 from crystals.materials_project.targets import TARGETS
 from crystals.sources.batches import batches_of
 from crystals.sources.materials_project import MaterialsProject, ids_of

@@ -14,8 +14,6 @@ from ase import Atoms
 from ase.data import atomic_numbers as NUMBER_OF_SYMBOL
 from pymatgen.core import Composition, DummySpecies, Element, Structure
 from pymatgen.core.structure import StructureError
-from pymatgen.io.cif import CifParser
-from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from crystals.crystal import Crystal
 
@@ -23,7 +21,7 @@ from crystals.crystal import Crystal
 # stands for RecursionError too; ImportError comes from a `@module` in the data that is not installed.
 PARSER_ERRORS = (
     *(ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError),
-    *(ImportError, StructureError, BadPoscarWarning),
+    *(ImportError, StructureError),
 )
 NUMBERS = {**NUMBER_OF_SYMBOL, "D": 1, "T": 1}
 CHARGE = re.compile(r"(?<=[A-Za-z])[0-9.]*[+-]$")  # Na+, O2-: an oxidation state
@@ -38,12 +36,18 @@ class Unreadable(Exception):
         self.rule = rule
 
 
+Read = Crystal | Unreadable
+
+
 @contextmanager
-def parsing(what: str) -> Iterator[None]:
-    """Translate PARSER_ERRORS that are raised in the block into Unreadable, with a message that begins with `what`."""
+def parsing(what: str, *others: type[Exception]) -> Iterator[None]:
+    """Translate PARSER_ERRORS that are raised in the block, and `others`, into Unreadable.
+
+    The message begins with `what`.
+    """
     try:
         yield
-    except PARSER_ERRORS as error:
+    except PARSER_ERRORS + others as error:
         raise Unreadable("unreadable", f"{what}: {one_line(error)}") from None
 
 
@@ -65,6 +69,8 @@ def crystal_of(row: Mapping[str, Any]) -> Crystal:
 
 def from_cif(text: str) -> Crystal:
     """The first structure in the text of a CIF. Raises Unreadable."""
+    from pymatgen.io.cif import CifParser  # loads much of scipy, and most sources have no CIF
+
     with parsing("CIF"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on rounded coordinates, which it mends; what it cannot mend it raises
         parser = CifParser.from_str(str(text))

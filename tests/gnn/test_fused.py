@@ -1,5 +1,10 @@
 """The compiled sum over neighbours: the same numbers and gradients as the operations it stands for."""
 
+import os
+import subprocess
+import sys
+
+import numba
 import pytest
 import torch
 from hypothesis import given
@@ -81,20 +86,28 @@ def test_large_numbers_neither_overflow_nor_vanish():
 
 
 def test_the_number_of_threads_changes_no_bit():
+    """In a process that may have two: all that OpenMP and numba start, they start once."""
+    two = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    told = subprocess.run([sys.executable, __file__], env=two, capture_output=True, text=True, check=True).stdout
+    assert told == "[1, 2] the same\n"
+
+
+def compare_numbers_of_threads() -> None:
+    """What that process does. At numba's first call OpenMP starts its threads, and torch then has as many."""
     batch = random_batch(0, 13, 4, 30)
     edge = GaussianBasis(0.0, 8.0, 0.2).truncated(batch.edge_distance)
-    before, found = torch.get_num_threads(), []
     start = torch.randn(52, 2, 32), torch.randn(32, 41)
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            nodes, weight = (tensor.clone().requires_grad_() for tensor in start)
-            out = gated_sum(nodes, weight, edge, batch.segments)
-            out.backward(torch.ones_like(out))
-            found.append((out, nodes.grad, weight.grad))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    gated_sum(*start, edge, batch.segments)
+    used, found = [], []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        nodes, weight = (tensor.clone().requires_grad_() for tensor in start)
+        out = gated_sum(nodes, weight, edge, batch.segments)
+        out.backward(torch.ones_like(out))
+        used.append(numba.get_num_threads())
+        found.append((out, nodes.grad, weight.grad))
+    same = all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    print(used, "the same" if same else "other bits")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +121,7 @@ def test_a_model_takes_it_where_it_can_and_predicts_the_same(changes, fuses):
         predicted = model(batch)
         model.fuses = False
         torch.testing.assert_close(predicted, model(batch), rtol=1e-5, atol=1e-5)
+
+
+if __name__ == "__main__":
+    compare_numbers_of_threads()

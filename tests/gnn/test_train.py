@@ -10,7 +10,6 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from gnn import predict, train
 from storage.errors import InputError
@@ -43,24 +42,33 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(spec):
     assert made[0] == made[1] != made[2]
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01}]
-)
-def test_a_killed_training_ends_as_an_undisturbed_one(spec, settings):
-    undisturbed, killed = spec("undisturbed", epochs=12, **settings), spec("killed", epochs=12, **settings)
-    train.build(undisturbed)
-    path = killed.output.parent / "spec.json"
-    path.write_text(killed.model_dump_json())
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+def program(run: train.TrainSpec, threads: int) -> "subprocess.Popen[str]":
+    """The training in a process of its own, which has so many threads."""
+    path = run.output.parent / "spec.json"
+    path.write_text(run.model_dump_json())
+    variables = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
     command = [sys.executable, "-m", "gnn.train", str(path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads})
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
+
+
+@pytest.mark.parametrize(
+    ("threads", "settings"),
+    [(1, {}), (2, {"schedule": "plateau", "ema": 0.9, "optimizer": "sgd", "learning_rate": 0.01})],
+)
+def test_a_killed_training_ends_as_an_undisturbed_one(spec, threads, settings):
+    undisturbed, killed = spec("undisturbed", epochs=12, **settings), spec("killed", epochs=12, **settings)
+    child = program(killed, threads)
     for line in child.stdout:
         if line.startswith("{") and json.loads(line)["epoch"] == 5:
             break
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     assert not list(killed.output.iterdir())
-    assert train.build(killed)["resumed_from"] >= 5
+    for run in (undisturbed, killed):
+        child = program(run, threads)
+        child.communicate()
+        assert child.returncode == 0
+    assert json.loads((killed.scratch / "facts.json").read_text())["resumed_from"] >= 5
     for name in ("model.safetensors", "history.parquet", "predictions.parquet", "model.json"):
         assert (killed.output / name).read_bytes() == (undisturbed.output / name).read_bytes(), name
 

@@ -49,8 +49,8 @@ def collection(materials_project, generated) -> list[Any]:
 def spec(materials_project, monkeypatch, tmp_path) -> Callable[..., Any]:
     """A spec of the program; without `folder`, in folders of its own."""
     monkeypatch.setenv("MP_API_KEY", materials_project.key)
-    from crystals.materials_project.client import RetryPolicy
     from crystals.materials_project.download import DatabaseSpec
+    from crystals.materials_project.retry import RetryPolicy
 
     numbers = itertools.count()
 

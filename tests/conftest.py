@@ -47,6 +47,7 @@ deployments/test_serve.py
 flows/test_materials_project.py
 cgcnn/test_python.py
 flows/test_sweep.py
+flows/test_sweep_pruning.py
 flows/test_studies.py
 flows/test_members.py flows/test_sweep_ensemble.py
 cgcnn/test_notebooks.py

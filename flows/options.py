@@ -29,12 +29,17 @@ def named(last: str) -> str:
     return " ".join(word for word in (Path(source).name, target, last) if word)
 
 
+def end_programs(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  a worker calls hooks by these names
+    """Hook of a flow run that was cancelled or crashed: kill the programs of this process."""
+    end_all()
+
+
 def training_flow(run_name: Callable[[], str] = run_name) -> dict[str, Any]:
     """The arguments of `@flow` but for its name; `run_name` names its runs."""
     return {
         "flow_run_name": run_name,
         "task_runner": runner(),
         "on_running": [make_logs_printable],
-        "on_cancellation": [lambda *_: end_all(), cancel_dispatched],
-        "on_crashed": [lambda *_: end_all()],
+        "on_cancellation": [end_programs, cancel_dispatched],
+        "on_crashed": [end_programs],
     }

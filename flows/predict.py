@@ -5,16 +5,16 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from flows.options import end_programs
 from tasks.predict import predict_files
 from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
 
 
 @flow(
     name="predict",
     on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all()],
-    on_crashed=[lambda *_: end_all()],
+    on_cancellation=[end_programs],
+    on_crashed=[end_programs],
 )
 def predict(
     files: Annotated[list[str], Field(min_length=1)],

@@ -252,3 +252,11 @@ def digest_of_search(config: SweepConfig, structures: str) -> str:
 def storage_url(config: SweepConfig) -> str | None:
     """The URL of the storage; None for the file in the store. The environment goes before the configuration."""
     return os.environ.get(STORAGE) or config.storage
+
+
+def storage_for_workers(config: SweepConfig) -> str | None:
+    """What a worker on another machine is told of the storage: a URL, or `$NAME` for one in its environment.
+
+    A URL of this machine's environment may have a password, so it is not passed on.
+    """
+    return f"${STORAGE}" if os.environ.get(STORAGE) else config.storage

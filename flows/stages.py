@@ -25,6 +25,7 @@ from flows.search_space import (
     middle,
     refined,
     settings_of,
+    storage_for_workers,
     storage_url,
     trials_of,
 )
@@ -41,6 +42,7 @@ from tasks.graphs import graphs as build_graphs
 from tasks.optuna_study import Plan, SharedStudy
 from tasks.runner import DASK, side_by_side
 from tasks.study_storage import masked, open_storage
+from tasks.study_watch import StudyWatch
 from tasks.trial import Watch, trial
 from tasks.trial_loop import TrialResult, run_trials
 
@@ -83,10 +85,9 @@ class Search:
         words = [safe_name(downloaded.facts["title"]), safe_name(materials.target), self.digest[:8]]
         self.name = config.name or "-".join(words)
         self.url = storage_url(config) or _file_in_store(config.store, self.name)
+        self._address = storage_for_workers(config) or self.url
         self._graphs: dict[GraphConfig, Artefact] = {}
         self._start_from = start_of(config, context)
-        self._here = config.train.where == "here" and not os.environ.get(DASK)
-        self._prunes = self._here and config.train.minutes is None
 
     def stage(self, number: int, space: Space, sampler: str, trials: int) -> Stage:
         """Run the trials of a study, or what is left of them."""
@@ -94,7 +95,7 @@ class Search:
             distributions=distributions(space),
             sampler=sampler,
             grid=grid(space) if sampler == "grid" else {},
-            pruner=self.config.pruner if self._prunes else "none",
+            pruner=self.config.pruner if self.config.train.minutes is None else "none",
             seed=self.config.seed,
             epochs=self._most_epochs(space),
             trials=trials,
@@ -114,11 +115,8 @@ class Search:
         log = get_run_logger()
         done, total = study.progress()
         log.info("study %s in %s: %d of %d trainings to do", study.name, masked(self.url), total - done, total)
-        if not self._prunes and self.config.pruner != "none":
-            reason = (
-                "train.minutes ends them" if self._here else "epochs of trainings on other machines are not seen here"
-            )
-            log.info("no training is ended early: %s", reason)
+        if study.plan.pruner != self.config.pruner:
+            log.info("no training is ended early: train.minutes ends them")
 
     def _cost(self, study: SharedStudy, space: Space) -> float | None:
         """Seconds that a training takes: of those that are done, or from a few epochs in the middle of the space."""
@@ -158,8 +156,12 @@ class Search:
         said = ", ".join(f"{key}={value}" for key, value in asked.params.items())
         name = f"trial {asked.number}" if study.name == self.name else f"fine trial {asked.number}"
         get_run_logger().info("%s: %s", name, said)
-        watch = partial(study.report, asked.number) if self._here else None
-        return self._submit(name, settings_of(self.config, asked.params), watch)
+        return self._submit(name, settings_of(self.config, asked.params), self._watch(study, asked.number))
+
+    def _watch(self, study: SharedStudy, number: int) -> Watch:
+        if os.environ.get(DASK):
+            return StudyWatch(self._address, study.name, number, study.plan)
+        return partial(study.report, number)
 
     def _submit(self, name: str, config: RetrainConfig, watch: Watch | None) -> PrefectFuture[TrialResult]:
         if config.graphs not in self._graphs:

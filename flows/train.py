@@ -5,19 +5,19 @@ from typing import Any
 from prefect import flow
 
 from flows.config import TrainingConfig
+from flows.options import end_programs
 from flows.parameters import parameters_of
 from storage.artefact import Artefact
 from tasks.caching import RunContext, stored
 from tasks.printable_logs import make_logs_printable
-from tasks.programs import end_all
 from tasks.train import train_model
 
 
 @flow(
     name="train",
     on_running=[make_logs_printable],
-    on_cancellation=[lambda *_: end_all()],
-    on_crashed=[lambda *_: end_all()],
+    on_cancellation=[end_programs],
+    on_crashed=[end_programs],
 )
 @parameters_of(TrainingConfig)
 def train(**settings: Any) -> Artefact:

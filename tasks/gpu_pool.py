@@ -1,6 +1,7 @@
 """Runs a training on a worker of the work pool `gpu`: dispatches it, waits for it; the model is then in the store."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,14 +16,18 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
     LogFilter,
     LogFilterFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run as own_flow_run
 from prefect.states import Cancelling
 
 from storage.artefact import Recipe
 from storage.errors import InputError, WorldError
+from tasks.epochs import Pruned
 from tasks.heartbeat import crash_if_zombie, online_workers, waiting_line
 from tasks.progress import line_handler
 
@@ -37,6 +42,8 @@ POLL = 2  # seconds
 CHECK = 30  # seconds between checks that the run is no zombie
 SILENCE = 15  # seconds without a log line or a change of state, after which the log says what is waited for
 REPEAT = 30  # seconds until it says so again
+ENDING = 60  # seconds to wait for the end of a cancelled run; a worker kills its process after 30
+ENDED_EARLY = "ended early"
 
 
 def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -44,13 +51,21 @@ def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
 
     If the same training is already running, dispatched by an earlier run, this waits for that one. Raises InputError at
     once if no worker is online, and WorldError if the worker dies: the next attempt resumes from the last epoch.
+
+    Raises Pruned if whoever watches the epochs ends the training. Its run is then cancelled to free the worker;
+    one that another flow run dispatched and waits for goes on.
     """
     try:
         with get_client(sync_client=True) as client:
-            run = _wait_for(client, _active_run(client, recipe) or _submit(client, recipe, arguments))
+            run = _active_run(client, recipe) or _submit(client, recipe, arguments)
+            try:
+                run = _wait_for(client, run)
+            except Pruned as pruned:
+                _end_early(client, run, pruned)
+                raise
+            _raise_for(client, run)
     except HTTPError as error:
         raise WorldError(f"the server does not answer ({error}); a training under way goes on") from None
-    _raise_for(run)
 
 
 def cancel_dispatched(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -120,7 +135,7 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
             for line in lines:
                 if line.message.startswith('{"epoch"'):
                     handle_line(line.message)
-        if run.state and run.state.is_final():
+        if _has_ended(run):
             return run
         silence.watch(run, read)
         if time.monotonic() - checked > CHECK:
@@ -128,6 +143,34 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
             if reason := crash_if_zombie(client, run, datetime.now(UTC)):
                 get_run_logger().warning("flow run %s: %s", run.name, reason)
         time.sleep(POLL)
+
+
+def _end_early(client: SyncPrefectClient, run: FlowRun, pruned: Pruned) -> None:
+    """Cancel the run and wait for its end, unless another flow run waits for it."""
+    log = get_run_logger()
+    if _is_of_another(client, run):
+        log.info("flow run %s goes on: it was dispatched by another flow run", run.name)
+        return
+    client.set_flow_run_state(run.id, Cancelling(message=f"{ENDED_EARLY} {pruned}"))
+    until = time.monotonic() + ENDING
+    with suppress(HTTPError):  # a new attempt would train it further
+        while not _has_ended(client.read_flow_run(run.id)):
+            if time.monotonic() > until:
+                log.warning("flow run %s was cancelled %d s ago, and its worker has not ended it", run.name, ENDING)
+                return
+            time.sleep(POLL)
+
+
+def _is_of_another(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether another flow run, which has not ended, dispatched the run."""
+    if run.parent_task_run_id is None:
+        return True
+    parents = client.read_flow_runs(task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])))
+    return any(str(parent.id) != own_flow_run.id and not _has_ended(parent) for parent in parents)
+
+
+def _has_ended(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
 
 
 class _Silence:
@@ -149,7 +192,7 @@ class _Silence:
                 get_run_logger().info("%s", line)
 
 
-def _raise_for(run: FlowRun) -> None:
+def _raise_for(client: SyncPrefectClient, run: FlowRun) -> None:
     message, which = (run.state and run.state.message) or "", f"flow run {run.name} of the pool {POOL}"
     for kind in (InputError, WorldError):
         _, found, reason = message.partition(f"{kind.__name__}: ")
@@ -160,6 +203,15 @@ def _raise_for(run: FlowRun) -> None:
             return
         case StateType.CRASHED:
             raise WorldError(f"{which} crashed: {message}; its finished epochs are kept")
+        case StateType.CANCELLED if _was_ended_early(client, run):
+            raise WorldError(
+                f"{which} was ended early by the flow run that dispatched it; its finished epochs are kept"
+            )
         case StateType.CANCELLED:
             raise InputError(f"{which} was cancelled; its finished epochs are kept")
     raise RuntimeError(f"{which} failed: {message}")
+
+
+def _was_ended_early(client: SyncPrefectClient, run: FlowRun) -> bool:
+    # The worker writes its own message into the last state.
+    return any((state.message or "").startswith(ENDED_EARLY) for state in client.read_flow_run_states(run.id))

@@ -99,12 +99,8 @@ class SharedStudy:
 
     def report(self, number: int, epoch: int, error: float) -> bool:
         """Note the validation error after an epoch; returns whether the pruner would end the training."""
-        trial = self._mine[number]
         with self._answering():
-            if epoch not in self._storage.get_trial(trial._trial_id).intermediate_values:
-                trial.report(error, epoch)
-            # After the last epoch there is nothing left to save.
-            return trial.should_prune() and epoch < self.plan.epochs
+            return report(self._mine[number], epoch, error, self.plan.epochs)
 
     def complete(self, number: int, value: float, attributes: Mapping[str, Any]) -> None:
         """The training was done; `value` is the validation error of the epoch whose weights were kept."""
@@ -209,6 +205,14 @@ class SharedStudy:
 
 def _are(state: TrialState, trials: Sequence[FrozenTrial]) -> bool:
     return any(trial.state == state for trial in trials)
+
+
+def report(trial: optuna.Trial, epoch: int, error: float, epochs: int) -> bool:
+    """Note the validation error after an epoch of `epochs`; returns whether the pruner would end the training."""
+    if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        trial.report(error, epoch)
+    # After the last epoch there is nothing left to save.
+    return trial.should_prune() and epoch < epochs
 
 
 def sampler_of(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:

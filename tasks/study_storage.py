@@ -6,6 +6,7 @@ A heartbeat tells other machines that a trial is alive: one without it for GRACE
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -31,14 +32,19 @@ def masked(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def open_storage(url: str) -> RDBStorage:
-    """The storage at a URL. Raises InputError if there can be none, WorldError if it does not answer."""
+def open_storage(url: str, *, create: bool = True) -> RDBStorage:
+    """The storage at a URL. Raises InputError if there can be none, WorldError if it does not answer.
+
+    With `create` its tables are made if they are not there; without, that is a WorldError.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(f"storage: {type(error).__name__}: no URL of a database that SQLAlchemy knows") from None
+    if sqlite and not create and not Path(parsed.database or "").is_file():
+        raise WorldError(f"storage {masked(url)}: there is no such file on this machine")
     options = {"connect_args": {"timeout": BUSY}} if sqlite else {"pool_pre_ping": True}
     try:
         with quiet(), answering(url):
@@ -48,6 +54,7 @@ def open_storage(url: str) -> RDBStorage:
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=run_again,
+                skip_table_creation=not create,
             )
     except (ImportError, NoSuchModuleError):
         raise InputError(f"storage {masked(url)}: its driver is not installed; `pip install psycopg2-binary`") from None

@@ -28,10 +28,7 @@ def trial(
     context: RunContext,
     prunes: Watch | None,
 ) -> TrialResult:
-    """Train. `prunes(epoch, validation error)` is called after each epoch; if it is true the training ends there.
-
-    None where the epochs cannot be seen from here: on another machine.
-    """
+    """Train. `prunes(epoch, validation error)` is called after each epoch; if it is true the training ends there."""
     model, train, split = settings
     seen: list[dict[str, Any]] = []
 

@@ -49,6 +49,7 @@ flows/test_retrain.py flows/test_terminal.py flows/test_promotion.py flows/test_
 flows/test_predict_resume.py flows/test_members.py flows/test_sweep.py flows/test_sweep_ensemble.py
 deployments/test_serve.py
 flows/test_materials_project.py
+flows/test_sweep_pruning.py
 gnn/test_ranks.py
 cgcnn/test_python.py
 cgcnn/test_notebooks.py

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,27 @@ def cgcnn(environment) -> Cgcnn:
         )
 
     return run
+
+
+@pytest.fixture
+def dask(environment, free_port) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
+    """The address of a scheduler, and its two workers."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    scheduler = ["scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--no-dashboard"]
+    worker = ["worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in (scheduler, worker, worker)
+    ]
+    yield address, started[1:]
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

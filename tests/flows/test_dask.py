@@ -5,8 +5,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 ROWS = 1600  # two shards
 FLOW = """
 import sys
@@ -30,27 +28,6 @@ def to_graphs(source, store):
 if __name__ == "__main__":
     print(to_graphs(*sys.argv[1:]).facts["rows"])
 """
-
-
-@pytest.fixture
-def dask(environment, free_port):
-    """The address of a scheduler, and its two workers."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    scheduler = ["scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--no-dashboard"]
-    worker = ["worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard"]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *command],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for command in (scheduler, worker, worker)
-    ]
-    yield address, started[1:]
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_the_shard_of_a_killed_worker_is_made_by_the_other(dask, environment, tmp_path):

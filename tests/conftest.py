@@ -32,6 +32,7 @@ os.environ.update(
     # As many tests as cores run at the same time, and threads that wait for each other spin: with two of them small
     # trainings take six times the processor time. What has to hold for several threads sets their number itself.
     OMP_NUM_THREADS="1",
+    NUMBA_NUM_THREADS="1",  # numba takes as many as there are cores where another package imports it before ours
 )
 os.environ.pop("MP_API_KEY", None)  # what a developer has of it is none of the tests' business
 

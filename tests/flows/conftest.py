@@ -34,20 +34,19 @@ def cgcnn(environment) -> Cgcnn:
 
 
 @pytest.fixture
-def dask(environment, free_port) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
-    """The address of a scheduler, and its two workers."""
+def dask(environment, free_port, wait_until, tmp_path) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
+    """The address of a scheduler, and its two workers. It knows both: a flow that begins before gives all to one."""
     address = f"tcp://127.0.0.1:{free_port()}"
     scheduler = ["scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--no-dashboard"]
     worker = ["worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard"]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *command],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for command in (scheduler, worker, worker)
-    ]
+    logs = [tmp_path / name for name in ("scheduler", "one", "other")]
+    started = []
+    for command, path in zip((scheduler, worker, worker), logs, strict=True):
+        with path.open("w") as log:
+            dask = [sys.executable, "-m", "dask", *command]
+            started.append(subprocess.Popen(dask, env=environment, stdout=log, stderr=log))
+    for process, path in zip(started[1:], logs[1:], strict=True):
+        wait_until(lambda path=path: "Registered to" in path.read_text(), process, path)
     yield address, started[1:]
     for process in started:
         process.kill()

@@ -127,7 +127,7 @@ def train(spec: TrainSpec) -> Facts:
         "parameters": parameters,
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,
-        "recipe": recipe.model_dump(include=CHOSEN),
+        "recipe": recipe.model_dump(include=CHOSEN - ({"epochs"} if recipe.minutes else set())),
         "seconds": seconds,
         "structures_per_second": len(data.train) * epochs / seconds,
         "edges_per_second": int(data.edges[data.train].sum()) * epochs / seconds,

@@ -197,7 +197,7 @@ def search(config: SweepConfig, materials: Materials, context: RunContext) -> Se
 
 
 def by_epochs(config: SweepConfig, space: Space) -> bool:
-    """Whether an epoch of one trial compares with that of another: where a time ends any, its schedule has no epochs."""
+    """Whether an epoch of one trial compares with that of another: a time that ends any has a schedule of its own."""
     return all(minutes is None for minutes in bounds(space.get("train.minutes", [config.train.minutes])))
 
 

@@ -92,11 +92,12 @@ class Model:
     def predict_intervals(
         self, structures: Structure | Iterable[Structure], errors: OnError = "raise"
     ) -> Interval[float] | Interval[NDArray[np.float64]]:
-        """What an ensemble predicts, with its uncertainty: what `cgcnn predict` writes. All in `unit`.
+        """Predictions with their uncertainty: what `cgcnn predict` writes of a calibrated model. All in `unit`.
 
         Floats for one structure, arrays (B,) for an iterable; `structures` and `errors` are as in `predict`. Of
         structures drawn like those it was calibrated on, a share `coverage` has its value between `low` and `high`.
-        Raises InputError for a single model and for a classification.
+        Raises InputError for a model without an uncertainty: a classification, and a single model whose head is not
+        mean-variance.
         """
         inputs = Inputs(structures, errors)
         self._predictor.check_calibrated()
@@ -122,7 +123,7 @@ class Model:
         """What `cgcnn predict` writes of these tables, CIF and POSCAR files, or folders of them: one row a structure.
 
         Columns: `id`, `formula`, `predicted` (NaN where refused), `error` (why), `warning` (how it differs from
-        the training structures); of an ensemble also `uncertainty`, `low` and `high`. Runs the command's own two
+        the training structures); of a calibrated model also `uncertainty`, `low` and `high`. Runs the command's own two
         programs.
         """
         import pandas as pd

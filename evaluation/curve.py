@@ -86,7 +86,13 @@ def page_of(spec: CurveSpec, rows: Rows, law: PowerLaw) -> StudyPage:
         headline=f"MAE falls as N^−b, b = {exponent}; {scale.with_unit(best)} at {many:,} structures",
         models=len(rows),
         numbers=counts,
-        sections=[Section("The learning curve", tables=[_table(rows, law, scale)], figures=[(figure, "half")])],
+        sections=[
+            Section(
+                "The learning curve",
+                tables=[_table(rows, law, scale, _how_long(rows, spec))],
+                figures=[(figure, "half")],
+            )
+        ],
     )
 
 
@@ -136,7 +142,7 @@ def _about(count: float) -> str:
     return f"{float(f'{count:.1e}'):,.0f}"
 
 
-def _table(rows: Rows, law: PowerLaw, scale: Scale) -> Table:
+def _table(rows: Rows, law: PowerLaw, scale: Scale, how_long: str) -> Table:
     cells = []
     for part in sorted({row["share"] for row in rows}):
         found = [row for row in rows if row["share"] == part]
@@ -148,19 +154,25 @@ def _table(rows: Rows, law: PowerLaw, scale: Scale) -> Table:
     unit = f" ({scale.unit})" if scale.unit else ""
     seeds = len({row["seed"] for row in rows})
     what = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One model a share"
-    epochs = "All models saw their rows equally often, so those with few rows took fewer steps"
-    if len({row["epochs"] for row in rows}) > 1:
-        epochs = "The number of epochs grows as the rows become fewer, so that their steps are not as few"
     return Table(
         "Error by training structures",
         ["Share", "Structures", f"Test MAE{unit}", f"Line{unit}", "Epochs"],
         cells,
         caption=f"{what}: another seed has other initial weights and another part of "
         "the training rows. The test rows are the same for all; a smaller part lies within a larger one. "
-        f"{epochs}. The line is fitted to the means of the logarithms; its interval is Student's t of their scatter "
+        f"{how_long}. The line is fitted to the means of the logarithms; its interval is Student's t of their scatter "
         "about it.",
         width="half",
     )
+
+
+def _how_long(rows: Rows, spec: CurveSpec) -> str:
+    minutes = spec.about.configuration.get("train", {}).get("minutes")
+    if minutes:
+        return f"Each training took {minutes:g} minutes, however many epochs that were"
+    if len({row["epochs"] for row in rows}) > 1:
+        return "The number of epochs grows as the rows become fewer, so that their steps are not as few"
+    return "All models saw their rows equally often, so those with few rows took fewer steps"
 
 
 def _epochs(rows: Rows) -> str:

@@ -35,6 +35,8 @@ class CurveConfig(SeedsConfig):
     def _has_steps(self) -> Self:
         if self.equal_steps and self.train.epochs is None:
             raise ValueError("equal_steps needs train.epochs: without it fewer rows are seen more often anyway")
+        if self.equal_steps and self.train.minutes is not None:
+            raise ValueError("equal_steps needs train.minutes to be null: a time takes the place of train.epochs")
         return self
 
     def settings(self) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,9 @@ class Search:
             distributions=distributions(space),
             sampler=sampler,
             grid=grid(space) if sampler == "grid" else {},
-            pruner=self.config.pruner if self.config.train.minutes is None else "none",
+            pruner=self.config.pruner if by_epochs(self.config, space) else "none",
             seed=self.config.seed,
-            epochs=self._most_epochs(space),
+            epochs=most_epochs(self.config, space, self._training_rows()),
             trials=trials,
             search=self.digest,
         )
@@ -131,19 +132,15 @@ class Search:
             log.info("no estimate of the time: the training in the middle of the search failed: %s", error)
             return None
         epoch = measured.seconds / MEASURED if measured.epoch is None else measured.epoch
+        epochs = recipe_for(whole.train, whole.model.name, self._training_rows()).epochs
         start = max((measured.wall or 0.0) - MEASURED * epoch, 0.0)
-        each = start + (60 * whole.train.minutes if whole.train.minutes else self._epochs(whole) * epoch)
+        each = start + (60 * whole.train.minutes if whole.train.minutes else epochs * epoch)
         text = "an epoch in the middle of the search takes %.2g s, a training %.3g s, if it is not ended early"
         log.info(text, epoch, each)
         return each
 
-    def _most_epochs(self, space: Space) -> int:
-        searched: list[Any] = bounds(space.get("train.epochs", [None]))
-        return int(max(epochs or self._epochs(self.config) for epochs in searched))
-
-    def _epochs(self, whole: RetrainConfig) -> int:
-        structures = artefact_of(self.materials.structures).facts["accepted"]
-        return recipe_for(whole.train, whole.model.name, expected_rows(structures, whole.split)).epochs
+    def _training_rows(self) -> int:
+        return expected_rows(artefact_of(self.materials.structures).facts["accepted"], self.config.split)
 
     def _measure(self, whole: RetrainConfig) -> TrialResult:
         short = with_settings(whole, {"train": {"epochs": MEASURED, "minutes": None}}, RetrainConfig)
@@ -197,6 +194,19 @@ def search(config: SweepConfig, materials: Materials, context: RunContext) -> Se
             stages.append(every.stage(2, finer, "tpe", config.refine))
             best = _best(stages)
     return Searched(every.name, stages, best[0], best[1], settings_of(config, best[1].params))
+
+
+def by_epochs(config: SweepConfig, space: Space) -> bool:
+    """Whether an epoch of one trial compares with that of another: a time that ends any has a schedule of its own."""
+    return all(minutes is None for minutes in bounds(space.get("train.minutes", [config.train.minutes])))
+
+
+def most_epochs(config: SweepConfig, space: Space, rows: int) -> int:
+    """Of any trial on so many training rows: a number that is searched, or the recipe's of any network that is."""
+    numbers: list[Any] = bounds(space.get("train.epochs", [config.train.epochs]))
+    names: list[Any] = bounds(space.get("model.name", [config.model.name]))
+    trainings = [config.train.model_copy(update={"epochs": number}) for number in numbers]
+    return max(recipe_for(train, name, rows).epochs for train, name in product(trainings, names))
 
 
 def _best(stages: list[Stage]) -> tuple[int, FrozenTrial]:

@@ -161,9 +161,9 @@ def together(facts: Sequence[Facts]) -> Facts:
 
 
 def _common_recipe(facts: Sequence[Facts]) -> Facts:
-    """What the members have in common of their recipes."""
-    recipes = [each["recipe"] for each in facts]
-    return {"recipe": {n: v for n, v in recipes[0].items() if all(other[n] == v for other in recipes)}}
+    """What the members have in common of their recipes; a training that is older than recipes by size has none."""
+    first, *others = (each.get("recipe", {}) for each in facts)
+    return {"recipe": {n: v for n, v in first.items() if all(other.get(n) == v for other in others)}}
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ class Hurdle(Head):
         below, above = int((target < 0).sum()), target > 0
         if below or above.all() or not above.any():
             raise InputError(
-                f"model.head hurdle: is for a target that is 0 or above; of {len(target):,} training rows "
-                f"{below:,} are below 0, {int((target == 0).sum()):,} are 0"
+                "model.head hurdle: is for a target that is 0 for some structures and above 0 for the others; of "
+                f"{len(target):,} training rows {below:,} are below 0, {int((target == 0).sum()):,} are 0"
             )
         return cls(0.0, float(target[above].std(correction=0)) or 1.0)
 

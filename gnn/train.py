@@ -106,11 +106,11 @@ def train(spec: TrainSpec) -> Facts:
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         log.info("%s", describe(recipe))
-        waited: list[float] = []
+        costs: list[EpochMetrics] = []
         show = epoch_logger(recipe.epochs)
 
         def on_epoch_end(metrics: EpochMetrics) -> None:
-            waited.append(metrics["data_wait"] * metrics["seconds"])
+            costs.append(metrics)
             show(metrics)
 
         began = time.perf_counter()
@@ -120,18 +120,17 @@ def train(spec: TrainSpec) -> Facts:
         outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), data.head.width, device)[0]
         if distributed.writes():
             write(spec, model, data, state, codes, outputs)
-    epochs = state.epoch - resumed_from
+    # By what was counted, not by the number of epochs: a time may have ended the last one early.
+    rates = ("structures_per_second", "edges_per_second", "data_wait")
     return {
         "target": spec.target,
         "unit": spec.unit,
         "parameters": parameters,
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,
-        "recipe": recipe.model_dump(include=CHOSEN),
+        "recipe": recipe.model_dump(include=CHOSEN - ({"epochs"} if recipe.minutes else set())),
         "seconds": seconds,
-        "structures_per_second": len(data.train) * epochs / seconds,
-        "edges_per_second": int(data.edges[data.train].sum()) * epochs / seconds,
-        "data_wait": sum(waited) / seconds,
+        **{name: sum(each[name] * each["seconds"] for each in costs) / seconds for name in rates},
         "peak_memory_mib": peak_memory(device) // 2**20,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "data": "streaming" if streaming else "resident",

@@ -182,3 +182,5 @@ def test_equal_steps_train_a_share_for_as_many_more_epochs():
     assert [each["train"]["epochs"] for each in settings.values()] == [334, 100]
     with pytest.raises(ValueError, match=r"equal_steps needs train\.epochs"):
         CurveConfig(equal_steps=True)
+    with pytest.raises(ValueError, match=r"equal_steps needs train\.minutes to be null"):
+        CurveConfig(equal_steps=True, train={"epochs": 100, "minutes": 1})

@@ -14,7 +14,7 @@ from storage import schemas
 def made(tmp_path, about, model):
     """made(exponent, goal, …): models whose errors are 2 eV N^−exponent; the facts, the summary and the fit."""
 
-    def make(exponent, goal=None, counts=(40, 80, 160, 320), noise=0.0):
+    def make(exponent, goal=None, counts=(40, 80, 160, 320), noise=0.0, **said):
         random, models = np.random.default_rng(0), []
         for count in counts:
             split = ["train"] * count + ["unused"] * (320 - count) + ["test"] * 50
@@ -22,7 +22,9 @@ def made(tmp_path, about, model):
             predicted = target + 2 * count**-exponent * np.exp(random.normal(0, noise))
             parameters = {"split": {"train_share": count / 320}, "train": {"seed": 0}}
             models.append(model(tmp_path, f"{count}", target, predicted, split, parameters=parameters))
-        facts = build(CurveSpec(output=tmp_path, scratch=tmp_path, about=about("curve"), models=models, goal=goal))
+        facts = build(
+            CurveSpec(output=tmp_path, scratch=tmp_path, about=about("curve", **said), models=models, goal=goal)
+        )
         return facts, (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "fit.json").read_text())
 
     return make
@@ -62,3 +64,13 @@ def test_two_shares_have_no_interval(made):
 def test_without_a_goal_the_page_says_what_half_the_error_needs(made):
     _, summary, _ = made(0.5)
     assert "Half the error would need 4.0 times the data" in summary
+
+
+def test_the_page_says_how_long_the_models_were_trained(made):
+    assert "All models saw their rows equally often" in made(0.5)[1]
+
+
+def test_a_curve_by_the_minute_says_nothing_of_equal_epochs(made):
+    _, summary, _ = made(0.5, configuration={"train": {"minutes": 2.5}})
+    assert "Each training took 2.5 minutes" in summary
+    assert "equally often" not in summary

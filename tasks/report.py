@@ -101,12 +101,12 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
 def with_recipe(train: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """The settings of a training, with what the number of training rows chose where nobody did.
 
-    A training by the minute has no number of epochs. One that is older than the recipe by size was told everything.
+    A training by the minute has no number of epochs. One that is older than the recipe by size names all three.
     """
     rows = facts["split"].get("train", 0)
     chosen = {name: f"{value:g}, by {rows:,} training rows" for name, value in facts.get("recipe", {}).items()}
-    told = {name: value for name, value in train.items() if name != "epochs" or not train.get("minutes")}
-    return {name: chosen.get(name, value) if value is None else value for name, value in told.items()}
+    used = {name: value for name, value in train.items() if name != "epochs" or not train.get("minutes")}
+    return {name: chosen.get(name, value) if value is None else value for name, value in used.items()}
 
 
 def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def checked(config: SweepConfig) -> SweepConfig:
             "preset, as in --config chapter-grid"
         )
     _check_storage(config.storage)
+    if "train.epochs" in config.search and config.train.minutes is not None:
+        raise InputError("search.train.epochs: changes nothing, because train.minutes ends the trainings")
     if SEPARATOR in config.store and storage_url(config) is None:
         raise InputError(
             f"storage: is needed, because the store {config.store} is no folder: the URL of a database, or {STORAGE}"

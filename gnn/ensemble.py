@@ -46,6 +46,8 @@ def build(spec: EnsembleSpec) -> Facts:
     _refuse_other_rows(tables)
     values, deviations = _columns(tables, "predicted"), _columns(tables, "predicted_deviation")
     _refuse_divergence(values)
+    if deviations is not None:
+        _refuse_divergence(deviations)
     card = card.model_copy(update={"members": len(tables)})
     if card.task == "regression":
         found = _calibrated(tables[0], *mean_and_spread(values, deviations), card.deviation, spec.coverage)

@@ -31,6 +31,7 @@ def swept(**settings: object) -> SweepConfig:
         (["search.split.seed=[1, 2]"], "search.split.seed: cannot be searched, because errors would not compare"),
         (["search.train.threshold=[1, 2]"], "search.train.threshold: cannot be searched"),
         (["search.model.n_conv=[]"], "search.model.n_conv: has no values"),
+        (["search.train.epochs=[5,9]", "train.minutes=1"], "search.train.epochs: changes nothing"),
         (["search.model.n_conv=[2, 2]"], "search.model.n_conv: names a value twice"),
         (["search.model.n_conv=[1, 99]"], "search.model.n_conv: Input should be less than or equal to 20, got 99"),
         (["search.train.optimizer=[adamw, adm]"], "search.train.optimizer: Input should be 'adamw', 'adam' or 'sgd'"),

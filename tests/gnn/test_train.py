@@ -14,6 +14,7 @@ import pytest
 from gnn import predict, train
 from storage.errors import InputError
 from storage.exchange import offer
+from tasks.programs import SPINS_BRIEFLY
 
 
 def history(spec: train.TrainSpec) -> list[dict]:
@@ -43,10 +44,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(spec):
 
 
 def program(run: train.TrainSpec, threads: int) -> "subprocess.Popen[str]":
-    """The training in a process of its own, which has so many threads."""
+    """The training in a process of its own, which has so many threads, and waits as the step's programs do."""
     path = run.output.parent / "spec.json"
     path.write_text(run.model_dump_json())
-    variables = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
+    variables = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)) | SPINS_BRIEFLY
     command = [sys.executable, "-m", "gnn.train", str(path)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
 

@@ -71,6 +71,7 @@ def run(materials_project) -> Callable[[Any], Download]:
     """Runs the program; its client knows nothing of what the service said before."""
     from mp_api.client import MPRester
     from mp_api.client.core.settings import MAPI_CLIENT_SETTINGS
+    from mp_api.client.routes.materials import materials  # noqa: F401  else the constructor imports it, against the clock
 
     from crystals.materials_project import download
 

@@ -9,7 +9,7 @@ from flows import cli
 SETTINGS = {
     **{
         "train.epochs": "KEY=VALUE",
-        "train.epochs=": "got None",
+        "train.seed=": "got None",
         "train.epochs=many": "got 'many'",
         "=5": "no such key",
     },

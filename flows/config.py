@@ -17,6 +17,7 @@ from flows.member_settings import Training, trainings_of
 from gnn.config import MODELS, PUBLISHED, ModelConfig, SplitConfig, TrainConfig
 from storage.errors import InputError
 
+LONGEST = 200  # characters of what was given that a message repeats
 PRESETS = Path(__file__).parent / "presets"
 # What the YAML parser raises: its own errors, and Python's on a value that no object can hold (the 30th of February).
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
@@ -254,7 +255,10 @@ def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))  # nor the types of a union
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-        given = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"  # of a group it is all of it
+        text = repr(fault["input"])
+        given = (
+            "" if isinstance(fault["input"], dict) or len(text) > LONGEST else f", got {text}"
+        )  # of a group, all of it
         return f"{f'{where}: ' if where else ''}{message}{given}"
     known = list(dict.fromkeys([*keys(kind), *kind.model_fields]))
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)

@@ -18,7 +18,7 @@ def test_more_rows_are_seen_less_often_in_larger_batches_but_cost_no_less(one, o
     few, many = (recipe_for(TrainConfig(), model, rows) for rows in sorted((one, other)))
     assert few.epochs >= many.epochs >= 1
     assert few.batch_size <= many.batch_size
-    assert few.epochs * min(one, other) <= many.epochs * max(one, other)
+    assert few.epochs * min(one, other) < (many.epochs + 1) * max(one, other)  # epochs are rounded up
 
 
 @given(ROWS, st.integers(1, 10_000), st.integers(1, 4096), st.floats(1e-6, 1))

@@ -57,7 +57,7 @@ def build(spec: EvaluateSpec) -> Facts:
     if found["zeros"]:
         known = {name: value for name, value in found["zeros"].items() if value is not None}
         log.info("zeros: %s", ", ".join(f"{name} {value:.4g}" for name, value in known.items()))
-    write_table(errors_by_group(table, spec.task, groups, zeros=bool(found["zeros"])), spec.output / "errors.parquet")
+    write_table(errors_by_group(table, spec.task, groups, zero=bool(found["zeros"])), spec.output / "errors.parquet")
     write_table(worst(table), spec.output / "worst.parquet")
     test = found["test"]
     log.info("test: %s", ", ".join(f"{name} {value}" for name, value in test.items()))
@@ -158,11 +158,11 @@ def by_distance(table: pa.Table, task: str) -> tuple[list[tuple[str, NDArray[np.
 
 
 def errors_by_group(
-    table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = (), *, zeros: bool = False
+    table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = (), *, zero: bool = False
 ) -> pa.Table:
     """Mean absolute error of the test rows by elements, their number, crystal system, and distance (schemas.ERRORS).
 
-    With `zeros`, of those whose target is 0 and of the others, too.
+    With `zero`, of those whose target is 0 and of the others, too.
 
     In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.
     """
@@ -177,8 +177,8 @@ def errors_by_group(
     rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
     rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
     rows += [("distance", name, part) for name, part in distances]
-    zero = _column(test, "target") == 0
-    rows += [("zero", "0", error[zero]), ("zero", "not 0", error[~zero])] if zeros else []
+    is_zero = _column(test, "target") == 0
+    rows += [("zero", "0", error[is_zero]), ("zero", "not 0", error[~is_zero])] if zero else []
     groups = [
         {"kind": kind, "key": key, "count": len(part), "mae": float(part.mean())}
         for kind, key, part in rows

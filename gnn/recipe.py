@@ -18,7 +18,7 @@ RATES = {"cogn": 2e-3}
 
 
 class Recipe(TrainConfig):
-    """A TrainConfig in which nothing is left to the number of training rows."""
+    """A TrainConfig in which nothing is left to the number of training rows; its defaults are those of the middle."""
 
     epochs: int = 100
     batch_size: int = 32
@@ -32,10 +32,11 @@ class Recipe(TrainConfig):
 
 def recipe_for(config: TrainConfig, model: str, rows: int) -> Recipe:
     """`config` with what it leaves open, for the model of this name and so many training rows."""
+    middle = Recipe()
     usual = {
-        "epochs": math.ceil(EPOCHS.get(model, 100) * _share_of_epochs(rows)),
+        "epochs": math.ceil(EPOCHS.get(model, middle.epochs) * _share_of_epochs(rows)),
         "batch_size": next(size for least, size in BATCHES if rows >= least),
-        "learning_rate": RATES.get(model, 8e-3),
+        "learning_rate": RATES.get(model, middle.learning_rate),
     }
     said = config.model_dump()
     return Recipe(**said | {name: value for name, value in usual.items() if said[name] is None})

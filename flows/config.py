@@ -255,11 +255,9 @@ def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))  # nor the types of a union
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-        text = repr(fault["input"])
-        given = (
-            "" if isinstance(fault["input"], dict) or len(text) > LONGEST else f", got {text}"
-        )  # of a group, all of it
-        return f"{f'{where}: ' if where else ''}{message}{given}"
+        given = repr(fault["input"])
+        short = not isinstance(fault["input"], dict) and len(given) <= LONGEST  # of a group, all of it is given
+        return f"{f'{where}: ' if where else ''}{message}{f', got {given}' if short else ''}"
     known = list(dict.fromkeys([*keys(kind), *kind.model_fields]))
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)
     group = where.rpartition(".")[0]

@@ -52,6 +52,11 @@ class GraphConfig(BaseModel):
         description="One atom stands for all that symmetry makes equal, with their number: the same predictions from "
         "less than half the atoms and edges. Only for the built-in models.",
     )
+    vectors: bool = Field(
+        False,
+        exclude_if=lambda vectors: not vectors,
+        description="Keep the direction of each edge, which a model with angles (model.max_l) needs.",
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from crystals.crystal import Crystal
 from crystals.neighbors import IsolatedAtom, find_neighbors
 from crystals.reuse import EarlierFiles, EarlierShard, with_reuse
 from crystals.symmetry import Quotient, quotient, spacegroup_number
-from crystals.table import crystals_of, list_column, rejected_table
+from crystals.table import crystals_of, graph_columns, rejected_table
 from storage import schemas
 from storage.program import Facts, Spec, main
 
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class GraphsSpec(Spec):
-    """The file with one shard of structures, the name of the target column, and the graph configuration.
+    """The file with one shard of structures, the columns of the target and of auxiliary ones, the graph configuration.
 
     Rows of `earlier` shards are taken where the crystal is the same; this saves time and changes no byte.
     """
@@ -31,6 +30,7 @@ class GraphsSpec(Spec):
     structures: Path
     target: str
     config: GraphConfig
+    auxiliary: tuple[str, ...] = ()
     earlier: tuple[EarlierFiles, ...] = ()
 
 
@@ -39,7 +39,7 @@ def build(spec: GraphsSpec) -> Facts:
     began = time.perf_counter()
     source = pq.ParquetFile(spec.structures)
     splits = schemas.splitting_columns(source.schema_arrow.names)
-    schema = schemas.graphs(spec.target, splits)
+    schema = schemas.graphs(spec.target, splits, spec.auxiliary, vectors=spec.config.vectors)
     rejected: list[tuple[str, str, str]] = []
     counts: Counter[str] = Counter(rows=0, accepted=0, atoms=0, orbits=0, edges=0, reused=0)
     earlier = [EarlierShard(files) for files in spec.earlier]
@@ -88,12 +88,7 @@ def graphs_of(
         crystals.append(crystal)
     rows = batch.take(pa.array(kept, pa.int64()))
     columns = {
-        "atomic_numbers": list_column([g.atomic_numbers for g in graphs], pa.uint8()),
-        "multiplicity": list_column([g.multiplicity.astype(np.uint16) for g in graphs], pa.uint16()),
-        "edge_source": list_column([g.edges.source.astype(np.int32) for g in graphs], pa.int32()),
-        "edge_target": list_column([g.edges.target.astype(np.int32) for g in graphs], pa.int32()),
-        "edge_distance": list_column([g.edges.distance.astype(np.float32) for g in graphs], pa.float32()),
-        "edge_image": list_column([g.edges.image.astype(np.int16) for g in graphs], pa.int16()),
+        **graph_columns(graphs),
         schemas.CELL_VOLUME_PER_ATOM: pa.array(volumes, pa.float64()),
     }
     if "spacegroup_number" in schema.names:

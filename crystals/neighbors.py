@@ -1,6 +1,6 @@
 """Finds neighbours under periodic boundary conditions with a compiled search on arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
@@ -23,13 +23,14 @@ class Edges:
     """E edges from each neighbour (source) to its atom (target), sorted by (target, distance).
 
     `source`, `target` (E,) indices of atoms; `distance` (E,) Å; `image` (E, 3) lattice steps from the target's cell to
-    the source's.
+    the source's; `vector` (E, 3) Å from the target to the source, None where nobody asked for it.
     """
 
     source: Ints
     target: Ints
     distance: Floats
     image: Floats
+    vector: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -103,7 +104,13 @@ def _complete(edges: Edges, crystal: Crystal, config: GraphConfig) -> Edges:
     lonely = np.flatnonzero(np.bincount(edges.target, minlength=len(crystal)) == 0)
     if len(lonely):
         raise IsolatedAtom(f"{len(lonely)} of {len(crystal)} atoms have no neighbour within {config.cutoff} Å")
-    return edges
+    return replace(edges, vector=_vectors(edges, crystal)) if config.vectors else edges
+
+
+def _vectors(edges: Edges, crystal: Crystal) -> Floats:
+    wrapped = crystal.frac_coords % 1.0
+    step: Floats = wrapped[edges.source] + edges.image - wrapped[edges.target]
+    return step @ crystal.lattice
 
 
 def shortest_distance(crystal: Crystal, below: float) -> float | None:

@@ -31,9 +31,6 @@ INPUTS = pa.schema(
 )
 
 
-WHOLE = schemas.graphs(TARGET, [])
-# To look for a space group takes as long as all the rest, and a prediction has no column for it.
-GRAPHS = WHOLE.remove(WHOLE.get_field_index("spacegroup_number"))
 PROGRESS_INTERVAL = 0.5  # s
 
 
@@ -83,7 +80,10 @@ def graph_table(batch: pa.RecordBatch, config: GraphConfig) -> tuple[pa.Table, l
     numbered = batch.set_column(0, batch.schema.field(0), pa.array(positions, pa.string()))
     readable = numbered.filter(pa.array([error is None for error in errors], pa.bool_()))
     rejected: list[tuple[str, str, str]] = []
-    table = graphs_of(readable, config, GRAPHS, rejected)
+    whole = schemas.graphs(TARGET, [], vectors=config.vectors)
+    # To look for a space group takes as long as all the rest, and a prediction has no column for it.
+    schema = whole.remove(whole.get_field_index("spacegroup_number"))
+    table = graphs_of(readable, config, schema, rejected)
     isolated = {position: message for position, _, message in rejected}
     return table, [error or isolated.get(position) for error, position in zip(errors, positions, strict=True)]
 

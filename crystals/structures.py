@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import pyarrow as pa
 from ase import Atoms
 from pymatgen.core.structure import IStructure, Structure
@@ -16,7 +15,7 @@ from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
 from crystals.sources.batches import BATCH
 from crystals.sources.reading import Unreadable, from_atoms, from_pymatgen
 from crystals.symmetry import quotient
-from crystals.table import list_column
+from crystals.table import graph_columns
 
 BOUNDS = ChecksConfig()
 KINDS = (IStructure, Atoms)  # a Structure is an IStructure
@@ -115,10 +114,6 @@ def _table(found: list[Found], config: GraphConfig) -> pa.Table:
     return pa.table(
         {
             "position": pa.array([each.position for each in found], pa.int64()),
-            "atomic_numbers": list_column([g.atomic_numbers for g in graphs], pa.uint8()),
-            "multiplicity": list_column([g.multiplicity.astype(np.uint16) for g in graphs], pa.uint16()),
-            "edge_source": list_column([g.edges.source.astype(np.int32) for g in graphs], pa.int32()),
-            "edge_target": list_column([g.edges.target.astype(np.int32) for g in graphs], pa.int32()),
-            "edge_distance": list_column([g.edges.distance.astype(np.float32) for g in graphs], pa.float32()),
+            **graph_columns(graphs),
         }
     )

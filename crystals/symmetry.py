@@ -1,7 +1,7 @@
 """Symmetry of a crystal from moyo, and graphs with one atom an orbit.
 
-Atoms of one orbit have the same surroundings. For a network that sees elements and distances alone they have the same
-features in every layer, so one of them, counted as often as the orbit has atoms, stands for all.
+Atoms of one orbit have the same surroundings. For a network that sees elements, distances and angles alone they have
+the same features in every layer, so one of them, counted as often as the orbit has atoms, stands for all.
 moyo finds the same space groups as spglib in a tenth of the time.
 """
 
@@ -56,9 +56,10 @@ def quotient(crystal: Crystal, edges: Edges, config: GraphConfig) -> Quotient:
 def reduce(crystal: Crystal, edges: Edges) -> Quotient:
     """The graph with one atom an orbit: its edges, their sources replaced by the atom of their orbit.
 
-    A network of elements and distances gives the same for both graphs, to second order in SAME_DISTANCE: an edge has
-    the mean distance of its counterparts at the other atoms of the orbit. Where these have other neighbours, or at
-    distances that differ by more, the whole graph is returned, every atom with multiplicity 1.
+    A network of elements, distances and angles gives the same for both graphs, to second order in SAME_DISTANCE: an
+    edge has the mean distance of its counterparts at the other atoms of the orbit, and the vector of its own. Where
+    these have other neighbours, or at distances that differ by more, the whole graph is returned, every atom with
+    multiplicity 1.
     """
     orbit = orbits(crystal)
     atoms, size = np.unique(orbit, return_counts=True)
@@ -107,4 +108,5 @@ def _reduced(edges: Edges, orbit: Ints, atoms: Ints, size: Ints) -> Edges | None
         target=kept_target[by_distance],
         distance=mean[by_distance],
         image=edges.image[order][kept],
+        vector=None if edges.vector is None else edges.vector[order][kept],
     )

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from crystals.crystal import Crystal
+from crystals.symmetry import Quotient
+from storage.schemas import EDGE_VECTOR
 
 
 def crystals_of(batch: pa.RecordBatch) -> Iterator[Crystal | None]:
@@ -31,6 +33,21 @@ def list_column(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray
     np.cumsum([a.size for a in arrays], out=offsets[1:])
     flat = np.concatenate([a.ravel() for a in arrays]) if arrays else np.empty(0)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, type=kind))
+
+
+def graph_columns(graphs: Sequence[Quotient]) -> dict[str, pa.ListArray]:
+    """The columns of the graphs table that make a graph; the vectors of edges where these were asked for."""
+    edges = [graph.edges for graph in graphs]
+    columns = {
+        "atomic_numbers": list_column([graph.atomic_numbers for graph in graphs], pa.uint8()),
+        "multiplicity": list_column([graph.multiplicity.astype(np.uint16) for graph in graphs], pa.uint16()),
+        "edge_source": list_column([each.source.astype(np.int32) for each in edges], pa.int32()),
+        "edge_target": list_column([each.target.astype(np.int32) for each in edges], pa.int32()),
+        "edge_distance": list_column([each.distance.astype(np.float32) for each in edges], pa.float32()),
+        "edge_image": list_column([each.image.astype(np.int16) for each in edges], pa.int16()),
+    }
+    vectors = [each.vector.astype(np.float32) for each in edges if each.vector is not None]
+    return columns | {EDGE_VECTOR: list_column(vectors, pa.float32())} if len(vectors) == len(edges) else columns
 
 
 def rejected_table(rows: Sequence[tuple[str, str, str]], schema: pa.Schema) -> pa.Table:

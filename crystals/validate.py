@@ -3,9 +3,11 @@
 import logging
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crystals.checks import Candidate, fault_of
@@ -25,11 +27,12 @@ HUGE = 1e17  # no property in any unit that people use; 1e20 and the like stand 
 
 
 class ValidateSpec(Spec):
-    """The structures table, the name of the target column, and the bounds of the checks."""
+    """The structures table, the columns of the target and of auxiliary ones, and the bounds of the checks."""
 
     structures: Path
     target: str
     checks: ChecksConfig
+    auxiliary: tuple[str, ...] = ()
 
 
 def build(spec: ValidateSpec) -> Facts:
@@ -45,12 +48,12 @@ def build(spec: ValidateSpec) -> Facts:
     rows = source.metadata.num_rows
     partial = schemas.is_partial(source.schema_arrow.field(spec.target))
     validator = Validator(spec.target, spec.checks, partial=partial)
-    schema = schemas.accepted(source.schema_arrow, spec.target)
+    schema = schemas.accepted(source.schema_arrow, spec.target, spec.auxiliary)
     accepted_file = spec.scratch / "accepted.arrow"
     with pa.OSFile(str(accepted_file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in source.iter_batches(1024):
             keep = pa.array([validator.accepts(*row) for row in zip(*_columns(batch, spec.target), strict=True)])
-            writer.write_batch(batch.select(schema.names).cast(schema).filter(keep))
+            writer.write_batch(with_finite(batch.select(schema.names).cast(schema).filter(keep), spec.auxiliary))
     rejected = validator.rejected
     schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
     by_rule = dict(sorted(Counter(rule for _, rule, _ in rejected).items()))
@@ -58,6 +61,8 @@ def build(spec: ValidateSpec) -> Facts:
     _check_values(spec.target, [one.value for one in validator.seen.values()])
     with pa.memory_map(str(accepted_file)) as mapped:
         accepted = pa.ipc.open_file(mapped).read_all()
+        for name in spec.auxiliary:
+            _check_values(name, accepted[name].drop_null().to_pylist(), "auxiliary")
         shards = _write_shards(accepted, shard_count(rows), spec.output)
         conflicts = contradictions(validator.seen, accepted)
     schemas.write_table(conflicts, spec.output / "conflicts.parquet")
@@ -132,16 +137,27 @@ def _stop_if_too_many(rows: int, rejected: list[tuple[str, str, str]], allowed: 
         )
 
 
-def _check_values(target: str, values: list[float]) -> None:
+def with_finite(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """The batch with a null for each value of these columns that is not finite."""
+    for name in columns:
+        place, values = batch.schema.get_field_index(name), batch.column(name)
+        finite = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+        batch = batch.set_column(place, batch.schema.field(place), finite)
+    return batch
+
+
+def _check_values(target: str, values: list[float], kind: str = "target") -> None:
+    if not values:
+        raise InputError(f"{kind} {target}: none of the accepted rows has a value; nothing to learn")
     if len(values) > 1 and min(values) == max(values):
         raise InputError(
-            f"target {target}: all {len(values):,} accepted rows have the value {values[0]:g}; nothing to learn"
+            f"{kind} {target}: all {len(values):,} accepted rows have the value {values[0]:g}; nothing to learn"
         )
     huge = [value for value in values if abs(value) >= HUGE]
     if huge:
         log.warning(
-            "target %s: %s of %s values are %g or beyond, the largest %.3g; is that a missing value? then leave it out",
-            *(target, f"{len(huge):,}", f"{len(values):,}", HUGE, max(huge, key=abs)),
+            "%s %s: %s of %s values are %g or beyond, the largest %.3g; is that a missing value? then leave it out",
+            *(kind, target, f"{len(huge):,}", f"{len(values):,}", HUGE, max(huge, key=abs)),
         )
 
 

@@ -63,7 +63,7 @@ def watched(
     Where stderr is a terminal it shows the steps, and Prefect's log goes to a file in the store; with `verbose` its
     lines appear on the terminal, too.
     """
-    resolved = check_source(config.source, config.target, config.materials_project)
+    resolved = check_source(config.source, config.target, config.materials_project, config.auxiliary)
     store = Store.at(config.store)
     store.check()
     if not sys.stderr.isatty():
@@ -96,7 +96,7 @@ def run_flow(entry: str, config: RetrainConfig, prefect_ready: Callable[[], obje
     A source or a model to start from that does not exist raises InputError before Prefect is imported; `prefect_ready`
     is called before the run.
     """
-    check_source(config.source, config.target, config.materials_project)
+    check_source(config.source, config.target, config.materials_project, config.auxiliary)
     store = Store.at(config.store)
     store.check()
     start_folder(config, store)

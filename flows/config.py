@@ -35,6 +35,8 @@ def _for_the_task(model: ModelConfig, info: ValidationInfo) -> ModelConfig:
     train = info.data.get("train")
     if train is not None and train.task == "classification" and model.head != "point":
         raise ValueError(f"head {model.head} is for a regression; a classification has the head point")
+    if info.data.get("auxiliary") and model.name not in MODELS:
+        raise ValueError(f"auxiliary columns are for {' and '.join(MODELS)} alone, not for {model.name}")
     return model
 
 
@@ -44,6 +46,11 @@ def _weighed_by(model: ModelConfig, graphs: GraphConfig) -> None:
             f"reduce_symmetry has to be false for {model.name}: only {' and '.join(MODELS)} count an atom as often "
             "as symmetry repeats it"
         )
+
+
+def _sees_angles(model: ModelConfig, graphs: GraphConfig) -> None:
+    if model.max_l and not graphs.vectors:
+        raise ValueError("vectors has to be true for model.max_l above 0: angles are between the vectors of edges")
 
 
 StorePlace = Annotated[
@@ -74,6 +81,13 @@ class RetrainConfig(BaseModel):
     target: str | None = Field(
         None, description="The column to learn; null where there is only one, or the source has a default."
     )
+    auxiliary: list[str] = Field(
+        [],
+        max_length=20,
+        exclude_if=lambda columns: not columns,
+        description="Other columns that the network learns beside the target (multi-task learning), as in "
+        "[band_gap]; a row may lack them. Only the target is predicted.",
+    )
     store: StorePlace = "store"
     device: Device = "auto"
     start_from: str | None = Field(
@@ -83,7 +97,9 @@ class RetrainConfig(BaseModel):
     )
     train: Train = TrainConfig()
     model: Model = ModelConfig()
-    graphs: GraphConfig = Field(GraphConfig(), description="Which neighbours an atom is joined to.")
+    graphs: GraphConfig = Field(  # its default, too, has to fit the model
+        GraphConfig(), validate_default=True, description="Which neighbours an atom is joined to."
+    )
     split: Split = SplitConfig()
     materials_project: MaterialsProjectQuery = Field(
         MaterialsProjectQuery(), description="Which materials are asked for, where the source is materials-project."
@@ -100,11 +116,19 @@ class RetrainConfig(BaseModel):
         "[{model.n_conv: 3}, {model.n_conv: 4, train.learning_rate: 0.001}]; a sweep writes them.",
     )
 
+    @field_validator("auxiliary")
+    @classmethod
+    def _named_once(cls, columns: list[str]) -> list[str]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column is named twice")
+        return columns
+
     @field_validator("graphs")
     @classmethod
     def _weighed_by_the_model(cls, graphs: GraphConfig, info: ValidationInfo) -> GraphConfig:
         if "model" in info.data:
             _weighed_by(info.data["model"], graphs)
+            _sees_angles(info.data["model"], graphs)
         return graphs
 
     @field_validator("member_settings")
@@ -113,6 +137,7 @@ class RetrainConfig(BaseModel):
         if settings and {"model", "train", "graphs"} <= set(info.data):
             for model, _ in trainings_of(settings, info.data["model"], info.data["train"]):
                 _weighed_by(_trainable(model), info.data["graphs"])
+                _sees_angles(model, info.data["graphs"])
         return settings
 
     @property

@@ -10,6 +10,7 @@ from threading import Semaphore
 
 from prefect import task
 
+from crystals.config import GraphConfig
 from flows.config import RetrainConfig
 from flows.start import start_folder
 from storage.artefact import Artefact
@@ -31,6 +32,12 @@ class Materials:
     downloaded: Artefact
     structures: Artefact
     target: str
+    auxiliary: list[str] | None
+
+    def graphs(self, kind: GraphConfig, context: RunContext) -> Artefact:
+        """Their crystal graphs."""
+        made: Artefact = build_graphs(self.structures, self.target, kind, context, self.auxiliary)
+        return made
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,15 @@ def context_of(config: RetrainConfig) -> RunContext:
 
 def materials_of(config: RetrainConfig, context: RunContext) -> Materials:
     """Download and validate."""
-    resolved = resolve_source(config.source, config.target, config.materials_project)
+    resolved = resolve_source(config.source, config.target, config.materials_project, config.auxiliary)
     downloaded = download(resolved.source, resolved.contents, resolved.query, resolved.version, context)
-    return Materials(downloaded, validate(downloaded, resolved.target, config.checks, context), resolved.target)
+    structures = validate(downloaded, resolved.target, config.checks, context, config.auxiliary or None)
+    return Materials(downloaded, structures, resolved.target, config.auxiliary or None)
 
 
 def outcome_of(config: RetrainConfig, materials: Materials, context: RunContext) -> Outcome:
     """Build graphs, train and evaluate."""
-    return _on_graphs(config, _graphs_of(config, materials, context), materials, context)
+    return _on_graphs(config, materials.graphs(config.graphs, context), materials, context)
 
 
 def outcomes_of(
@@ -72,8 +80,7 @@ def outcomes_of(
     The first that failed is raised when all are done; what is in the store stays there.
     """
     # Before the models: their task runs would wait in the threads that the shards' task runs need.
-    of_graphs = {config.graphs: config for config in configs.values()}
-    graphs = {kind: _graphs_of(config, materials, context) for kind, config in of_graphs.items()}
+    graphs = {kind: materials.graphs(kind, context) for kind in {config.graphs: None for config in configs.values()}}
     free, futures = Semaphore(at_once), {}
     for name, config in configs.items():
         free.acquire()
@@ -92,10 +99,6 @@ def model(
 ) -> Outcome:
     """One of several models: trained and evaluated, as a task run with a name."""
     return _on_graphs(config, graphs, materials, context)
-
-
-def _graphs_of(config: RetrainConfig, materials: Materials, context: RunContext) -> Artefact:
-    return build_graphs(materials.structures, materials.target, config.graphs, context)
 
 
 def start_of(config: RetrainConfig, context: RunContext) -> Artefact | None:

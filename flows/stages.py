@@ -39,7 +39,6 @@ from storage.schemas import safe_name
 from storage.store import Store
 from tasks.caching import RunContext, artefact_of
 from tasks.forecast import Forecast
-from tasks.graphs import graphs as build_graphs
 from tasks.optuna_study import Plan, SharedStudy
 from tasks.runner import DASK, side_by_side
 from tasks.study_storage import masked, open_storage
@@ -162,9 +161,7 @@ class Search:
 
     def _submit(self, name: str, config: RetrainConfig, watch: Watch | None) -> PrefectFuture[TrialResult]:
         if config.graphs not in self._graphs:
-            materials = self.materials
-            made = build_graphs(materials.structures, materials.target, config.graphs, self.context)
-            self._graphs[config.graphs] = made
+            self._graphs[config.graphs] = self.materials.graphs(config.graphs, self.context)
         parameters = {
             "name": name,
             "graphs": self._graphs[config.graphs],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gnn.segments import Segments, starts
-from storage.schemas import CELL_VOLUME_PER_ATOM
+from storage.schemas import CELL_VOLUME_PER_ATOM, EDGE_VECTOR
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Batch:
     batch: Tensor  # (N,) the crystal of each atom
     ptr: Tensor  # (B + 1,) the first atom of each crystal
     rows: Tensor  # (B,) the crystals' rows in the data set
+    edge_vector: Tensor | None = None  # (E, 3) Å, from target to source; None in graphs without vectors
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,6 +50,7 @@ class Graphs:
     target: Tensor  # (E,) int32
     distance: Tensor  # (E,) float32, Å
     volume_per_atom: Tensor  # (M,) float64, Å³; NaN where it is not known; on the CPU
+    vector: Tensor | None = None  # (E, 3) float32, Å, from target to source; None where graphs have none
     reads_ahead = False  # whether it pays to cut the next batch while one is at work
 
     def __len__(self) -> int:
@@ -56,11 +58,15 @@ class Graphs:
 
     @classmethod
     def of(cls, table: pa.Table) -> "Graphs":
-        """The graphs of a table with atomic_numbers, multiplicity, edge_source, _target, _distance; M rows."""
+        """The graphs of a table with atomic_numbers, multiplicity, edge_source, _target, _distance; M rows.
+
+        Vectors where the table has edge_vector.
+        """
         atom_start, z = flat(table["atomic_numbers"])
         _, multiplicity = flat(table["multiplicity"])
         edge_start, source = flat(table["edge_source"])
         volume = np.full(len(table), np.nan)
+        has_vectors = EDGE_VECTOR in table.column_names
         if CELL_VOLUME_PER_ATOM in table.column_names:
             volume = table[CELL_VOLUME_PER_ATOM].to_numpy()
         return cls(
@@ -72,6 +78,7 @@ class Graphs:
             target=torch.from_numpy(flat(table["edge_target"])[1]),
             distance=torch.from_numpy(flat(table["edge_distance"])[1]),
             volume_per_atom=torch.tensor(volume, dtype=torch.float64),
+            vector=torch.from_numpy(flat(table[EDGE_VECTOR])[1]).view(-1, 3) if has_vectors else None,
         )
 
     def edge_counts(self) -> Tensor:
@@ -80,7 +87,7 @@ class Graphs:
 
     def to(self, device: torch.device) -> "Graphs":
         """Atoms and edges on `device`: batches are cut there. What there is of each graph stays where it is."""
-        flat = ("z", "multiplicity", "source", "target", "distance")
+        flat = ("z", "multiplicity", "source", "target", "distance", *([] if self.vector is None else ["vector"]))
         return replace(self, **{name: getattr(self, name).to(device) for name in flat})
 
     def take(self, rows: Tensor) -> "Graphs":
@@ -95,6 +102,7 @@ class Graphs:
             source=self.source[edge_at],
             target=self.target[edge_at],
             distance=self.distance[edge_at],
+            vector=None if self.vector is None else self.vector[edge_at],
             volume_per_atom=self.volume_per_atom[rows],
         )
 
@@ -116,6 +124,7 @@ class Graphs:
             batch=spread(torch.arange(len(rows)), part.atom_start.diff(), here).to(device),
             ptr=part.atom_start.to(device),
             rows=rows,
+            edge_vector=None if part.vector is None else part.vector.to(device),
         )
 
     def batches(self, rows: Tensor, size: int, device: torch.device) -> Iterator[Batch]:

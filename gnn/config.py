@@ -115,6 +115,14 @@ class ModelConfig(BaseModel):
         None, ge=0.01, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
+    max_l: int = Field(
+        0,
+        ge=0,
+        le=6,
+        exclude_if=lambda degree: degree == 0,
+        description="Highest degree of the Legendre polynomials of the angles between an atom's edges (cogn); 0 sees "
+        "no angles. Needs graphs.vectors.",
+    )
     head: HeadName = Field(
         "point",
         exclude_if=lambda head: head == "point",
@@ -126,6 +134,12 @@ class ModelConfig(BaseModel):
     def _atoms_have_features(self) -> Self:
         if not self.embedding and not self.properties:
             raise ValueError("embedding and properties cannot both be false")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_angles(self) -> Self:
+        if self.max_l and self.name != "cogn":
+            raise ValueError(f"max_l is for cogn alone; allowed for {self.name} is 0")
         return self
 
     @model_validator(mode="after")
@@ -213,6 +227,13 @@ class TrainConfig(BaseModel):
         le=1,
         exclude_if=lambda rate: rate == 1.0,
         description="With start_from: the body's learning rate as a share of the readout's; 0 freezes the body.",
+    )
+    auxiliary_weight: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        exclude_if=lambda weight: weight == 1.0,
+        description="With auxiliary columns: the weight of one of their errors; that of the target is 1.",
     )
     task: Literal["regression", "classification"] = Field(
         "regression", description="Classification: is the target above `threshold` (metals: band gap above 0)?"

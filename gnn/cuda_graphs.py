@@ -97,6 +97,7 @@ def padded(batch: Batch) -> Batch:
         batch=pad(batch.batch, (0, more_atoms), value=len(batch)),
         ptr=pad(batch.ptr, (0, 1), value=atoms + more_atoms),
         rows=batch.rows,
+        edge_vector=None if batch.edge_vector is None else pad(batch.edge_vector, (0, 0, 0, more_edges), value=1.0),
     )
 
 
@@ -107,9 +108,15 @@ def _size(count: int) -> int:
 
 
 def _copy(batch: Batch) -> Batch:
-    return Batch(**{field.name: getattr(batch, field.name).clone() for field in fields(Batch)})
+    return Batch(**{name: value.clone() for name, value in _tensors(batch).items()})
 
 
 def _overwrite(kept: Batch, batch: Batch) -> None:
-    for field in fields(Batch):
-        getattr(kept, field.name).copy_(getattr(batch, field.name))
+    for name, value in _tensors(batch).items():
+        getattr(kept, name).copy_(value)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """Its fields by name; without vectors there is one less."""
+    values = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    return {name: value for name, value in values.items() if value is not None}

@@ -25,19 +25,23 @@ from gnn.batches import Graphs, flat
 from gnn.segments import starts
 from storage.errors import WorldError
 from storage.program import write_atomically
-from storage.schemas import CELL_VOLUME_PER_ATOM
+from storage.schemas import CELL_VOLUME_PER_ATOM, EDGE_VECTOR
 
 PER_GRAPH = {"atom_start": np.int64, "edge_start": np.int64, "volume_per_atom": np.float64}
 PER_ATOM = {"z": np.uint8, "multiplicity": np.float32}
 PER_EDGE = {"source": np.int32, "target": np.int32, "distance": np.float32}
-ARRAYS: dict[str, type] = {**PER_GRAPH, **PER_ATOM, **PER_EDGE}  # the fields of Graphs
+VECTOR = {"vector": np.float32}  # three an edge, where graphs have vectors
+ARRAYS: dict[str, type] = {**PER_GRAPH, **PER_ATOM, **PER_EDGE, **VECTOR}  # the fields of Graphs
 DTYPES = {**ARRAYS, "target_value": np.float64}  # the files
 ROWS = 1024  # of a shard that are decoded at a time
 DONE = "complete"
 
 
-def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
-    """Write the flat files of all shards into `folder`, unless they are there. Each rank does its share."""
+def decode(shards: Sequence[Path], target: str, folder: Path, auxiliary: Sequence[str] = ()) -> None:
+    """Write the flat files of all shards into `folder`, unless they are there. Each rank does its share.
+
+    Columns of `auxiliary` targets go into files of their own.
+    """
     if not (folder / DONE).exists():
         folder.mkdir(parents=True, exist_ok=True)
         part = range(distributed.local_rank(), len(shards), distributed.local_world_size())
@@ -47,7 +51,7 @@ def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
         before = torch.zeros(len(shards) + 1, 3, dtype=torch.long)
         torch.cumsum(distributed.largest(counts), 0, out=before[1:])
         for n in part:
-            _write(shards[n], target, folder, before[n].tolist())
+            _write(shards[n], [target, *auxiliary], folder, before[n].tolist())
         distributed.barrier()
         if distributed.local_rank() == 0:
             rows, atoms, edges = before[-1].tolist()
@@ -59,7 +63,7 @@ def decode(shards: Sequence[Path], target: str, folder: Path) -> None:
 
 def size_of(folder: Path) -> int:
     """Bytes of the flat files."""
-    return sum((folder / name).stat().st_size for name in DTYPES)
+    return sum((folder / name).stat().st_size for name in DTYPES if name not in VECTOR or _has_vectors(folder))
 
 
 def available_memory() -> int:
@@ -85,7 +89,8 @@ def open_graphs(folder: Path, *, streaming: bool) -> tuple[Graphs, Tensor]:
     target = torch.from_numpy(np.fromfile(folder / "target_value", np.float64))
     if streaming:
         return StreamedGraphs(folder), target
-    return Graphs(**{name: _mapped(folder / name) for name in ARRAYS}), target
+    arrays = {name: _mapped(folder / name) for name in ARRAYS if name not in VECTOR}
+    return Graphs(**arrays, vector=_mapped(folder / "vector").view(-1, 3) if _has_vectors(folder) else None), target
 
 
 class StreamedGraphs(Graphs):
@@ -97,18 +102,21 @@ class StreamedGraphs(Graphs):
         per_graph = {name: torch.from_numpy(np.fromfile(folder / name, PER_GRAPH[name])) for name in PER_GRAPH}
         nothing = {name: torch.from_numpy(np.empty(0, dtype)) for name, dtype in (PER_ATOM | PER_EDGE).items()}
         super().__init__(**per_graph, **nothing)
-        self._files = {name: os.open(folder / name, os.O_RDONLY) for name in PER_ATOM | PER_EDGE}
+        self._per_edge = PER_EDGE | VECTOR if _has_vectors(folder) else PER_EDGE
+        self._files = {name: os.open(folder / name, os.O_RDONLY) for name in PER_ATOM | self._per_edge}
         weakref.finalize(self, _close, list(self._files.values()))
 
     def take(self, rows: Tensor) -> Graphs:
         """The graphs at the indices `rows` (B,) alone, in memory."""
         found, taken = {}, {}
-        for start, names in (("atom_start", PER_ATOM), ("edge_start", PER_EDGE)):
+        for start, names in (("atom_start", PER_ATOM), ("edge_start", self._per_edge)):
             of_all = getattr(self, start)
             first, count = of_all[rows], of_all[rows + 1] - of_all[rows]
             taken[start] = starts(count)
             for name in names:
-                found[name] = self._read(name, first.numpy(), count.numpy())
+                each = 3 if name in VECTOR else 1
+                values = self._read(name, each * first.numpy(), each * count.numpy())
+                found[name] = values.view(-1, 3) if name in VECTOR else values
         return Graphs(**taken, **found, volume_per_atom=self.volume_per_atom[rows])
 
     def _read(self, name: str, first: np.ndarray, count: np.ndarray) -> Tensor:
@@ -150,6 +158,21 @@ def _mapped(path: Path) -> Tensor:
         return torch.frombuffer(mapped, dtype=torch.from_numpy(np.empty(0, DTYPES[path.name])).dtype)
 
 
+def auxiliary_values(folder: Path, count: int) -> Tensor:
+    """The values of the `count` auxiliary targets: (M, count) float64, NaN where a graph has none."""
+    columns = [np.fromfile(folder / _file_of(number), np.float64) for number in range(1, count + 1)]
+    return torch.from_numpy(np.stack(columns, axis=1))
+
+
+def _file_of(number: int) -> str:
+    """The file of the target, which is number 0, or of an auxiliary one."""
+    return f"target_value-{number}" if number else "target_value"
+
+
+def _has_vectors(folder: Path) -> bool:
+    return (folder / "vector").exists()
+
+
 def _count(shard: Path) -> tuple[int, int, int]:
     rows = atoms = edges = 0
     for table in RowGroups([shard], ["atomic_numbers", "edge_source"]):
@@ -159,30 +182,34 @@ def _count(shard: Path) -> tuple[int, int, int]:
     return rows, atoms, edges
 
 
-def _write(shard: Path, target: str, folder: Path, before: list[int]) -> None:
+def _write(shard: Path, targets: list[str], folder: Path, before: list[int]) -> None:
     """Decode one shard; `before` are the rows, atoms and edges of all shards before it."""
     rows, atoms, edges = before
     lists = ["atomic_numbers", "multiplicity", "edge_source", "edge_target", "edge_distance"]
-    for table in RowGroups([shard], [*lists, CELL_VOLUME_PER_ATOM, target]):
+    vectors = EDGE_VECTOR in pq.read_schema(shard).names
+    for table in RowGroups([shard], [*lists, *([EDGE_VECTOR] if vectors else []), CELL_VOLUME_PER_ATOM, *targets]):
         values = dict(zip((*PER_ATOM, *PER_EDGE), (flat(table[name])[1] for name in lists), strict=True))
         starts = {"atom_start": ("atomic_numbers", atoms), "edge_start": ("edge_source", edges)}
         for name, (column, first) in starts.items():
             _write_at(folder, name, rows, flat(table[column])[0][:-1] + first)
         _write_at(folder, "volume_per_atom", rows, table[CELL_VOLUME_PER_ATOM].to_numpy())
-        _write_at(folder, "target_value", rows, table[target].to_numpy())
+        for number, name in enumerate(targets):  # a null becomes a NaN
+            _write_at(folder, _file_of(number), rows, table[name].to_numpy())
         for name in PER_ATOM:
             _write_at(folder, name, atoms, values[name])
         for name in PER_EDGE:
             _write_at(folder, name, edges, values[name])
+        if vectors:
+            _write_at(folder, "vector", 3 * edges, flat(table[EDGE_VECTOR])[1])
         rows, atoms, edges = rows + len(table), atoms + len(values["z"]), edges + len(values["source"])
 
 
 def _write_at(folder: Path, name: str, first: int, values: np.ndarray) -> None:
     """Write `values` at the place of element number `first` of a file, whichever rank writes what is before it."""
-    content = np.ascontiguousarray(values, DTYPES[name]).tobytes()
+    content = np.ascontiguousarray(values, DTYPES[name.partition("-")[0]]).tobytes()
     file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        written, start = 0, first * np.dtype(DTYPES[name]).itemsize
+        written, start = 0, first * np.dtype(DTYPES[name.partition("-")[0]]).itemsize
         while written < len(content):
             written += os.pwrite(file, content[written:], start + written)
     finally:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gnn import distributed
+from gnn.auxiliary import Auxiliary
 from gnn.batches import Graphs
 from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.cost import Cost
@@ -44,6 +45,22 @@ class Data:
     validation: Tensor
     device: torch.device
     edges: Tensor  # (M,) the number of edges of each graph
+    auxiliary: Auxiliary | None = None
+
+    def wanted(self, rows: Tensor) -> Tensor:
+        """What the network is trained to give for the `rows` (B,): (B,), or (B, 1 + A) with A auxiliary targets."""
+        target = self.head.standardize(self.target[rows])
+        if self.auxiliary is not None:
+            target = torch.cat([target[:, None], self.auxiliary.standardized[rows]], dim=1)
+        return target.float().to(self.device)
+
+    def loss(self, output: Tensor, wanted: Tensor, name: str) -> Tensor:
+        """Summed over a batch, of the network's numbers and what `wanted` gave. `name` is one of LOSSES."""
+        if self.auxiliary is None:
+            return self.head.loss(output, wanted, name)
+        width = self.head.width
+        of_target, others = output[:, :width].squeeze(1), output[:, width:]
+        return self.head.loss(of_target, wanted[:, 0], name) + self.auxiliary.loss(others, wanted[:, 1:], name)
 
 
 @dataclass
@@ -165,7 +182,7 @@ class Training:
 
     def _part(self, step: Step) -> Tensor:
         batch = step.batch()
-        wanted = self.data.head.standardize(self.data.target[batch.rows]).float().to(self.data.device)
+        wanted = self.data.wanted(batch.rows)
         if self.captured is not None and step.whole == len(step.rows):
             return self.captured(batch, wanted)
         loss = self._loss_of(self.model(batch), wanted) * step.weight
@@ -173,7 +190,7 @@ class Training:
         return loss.detach().double()
 
     def _loss_of(self, output: Tensor, wanted: Tensor) -> Tensor:
-        return self.data.head.loss(output, wanted, self.config.loss)
+        return self.data.loss(output, wanted, self.config.loss)
 
 
 def fit(
@@ -237,7 +254,8 @@ def predict(model: nn.Module, graphs: Graphs, rows: Tensor, head: Head, device: 
 def outputs_of(models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, width: int, device: torch.device) -> Tensor:
     """What K models, of heads of one width W, give for the graphs at the indices `rows` (M,): (K, M, W) float64.
 
-    Each batch is cut once for all of them. Each rank predicts every so many batches, and all get all numbers.
+    Numbers after the first W are left out. Each batch is cut once for all models. Each rank predicts every so many
+    batches, and all get all numbers.
     """
     for model in models:
         model.eval()
@@ -246,5 +264,5 @@ def outputs_of(models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, width:
         if number % distributed.world_size() == distributed.rank():
             batch = graphs.batch(rows[places], device)
             for member, model in enumerate(models):
-                predicted[member, places] = model(batch).cpu().double().view(len(places), width)
+                predicted[member, places] = model(batch).cpu().double().view(len(places), -1)[:, :width]
     return distributed.total(predicted.to(device)).cpu() if distributed.world_size() > 1 else predicted

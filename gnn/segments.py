@@ -58,6 +58,20 @@ class _Sum(torch.autograd.Function):
         return gradient.index_select(0, ctx.target), None
 
 
+class _OfTarget(torch.autograd.Function):
+    """(N, F) → (E, F): the value of each edge's target; the gradient is summed over the edges of each target."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, segments: "Segments") -> Tensor:
+        ctx.segments = segments
+        return value.index_select(0, segments.target)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), segments = gradients, ctx.segments
+        return segments.by_target @ gradient if _takes_products(gradient) else _sums(gradient, segments.start), None
+
+
 class _SumOfEach(torch.autograd.Function):
     """(N, F) → (B, F): the sum over the rows from `start` (B + 1,) of each of B; `owner` (N,) is whose a row is."""
 
@@ -134,6 +148,11 @@ class Segments:
     def sum(self, message: Tensor) -> Tensor:
         """Σ_j message_ij: (E, F) → (N, F)."""
         result: Tensor = _Sum.apply(message, self)
+        return result
+
+    def of_target(self, value: Tensor) -> Tensor:
+        """value_i of each edge's target i: (N, F) → (E, F)."""
+        result: Tensor = _OfTarget.apply(value, self)
         return result
 
 

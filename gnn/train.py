@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from gnn import distributed, launch
 from gnn.applicability import training_elements, training_ranges
+from gnn.auxiliary import Auxiliary, add_auxiliary, remove_auxiliary
 from gnn.checkpoint import save_model
 from gnn.config import ModelConfig, Placement, SplitConfig, TrainConfig
 from gnn.cost import peak_memory
 from gnn.gates import gate_table
-from gnn.graph_files import RowGroups, decode, open_graphs, streams
+from gnn.graph_files import RowGroups, auxiliary_values, decode, open_graphs, streams
 from gnn.heads import kind_of_head
 from gnn.initial import start_from
 from gnn.loop import Data, EpochMetrics, TrainingState, fit, outputs_of
@@ -46,6 +47,7 @@ class TrainSpec(Spec):
     graphs: list[Path]
     graph_config: dict[str, Any]
     target: str
+    auxiliary: tuple[str, ...] = ()
     unit: str
     model: ModelConfig
     train: TrainConfig
@@ -92,7 +94,7 @@ def train(spec: TrainSpec) -> Facts:
         if not distributed.writes():
             logging.getLogger().setLevel(logging.WARNING)
         folder = spec.scratch / f"arrays-{os.environ.get('GROUP_RANK', '0')}"  # a folder a machine
-        decode(spec.graphs, spec.target, folder)
+        decode(spec.graphs, spec.target, folder, spec.auxiliary)
         codes, split_by = assign(RowGroups(spec.graphs, _split_columns(spec.graphs[0])), spec.split)
         data, streaming = data_of(folder, codes, spec, device)
         recipe = recipe_for(spec.train, spec.model.name, len(data.train))
@@ -100,9 +102,11 @@ def train(spec: TrainSpec) -> Facts:
         # Whoever starts a training says which code it is of; a model's folder, from wherever, cannot say so for its
         # reader.
         model = build_model(spec.model, trust_code=True).to(device)
-        started: dict[str, str] = {}
+        learned: Facts = {}
         if spec.start is not None:
-            started["start_from"] = start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
+            learned["start_from"] = start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
+        if data.auxiliary is not None:
+            add_auxiliary(model, data.auxiliary)
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         log.info("%s", describe(recipe))
@@ -117,9 +121,13 @@ def train(spec: TrainSpec) -> Facts:
         weights, state, resumed_from = fit(model, data, recipe, spec.scratch / CHECKPOINTS, on_epoch_end)
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
-        outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), data.head.width, device)[0]
+        width = data.head.width + len(spec.auxiliary)
+        outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), width, device)[0]
+        if data.auxiliary is not None:
+            remove_auxiliary(model)
+            learned["auxiliary"] = data.auxiliary.errors(outputs[data.validation, data.head.width :], data.validation)
         if distributed.writes():
-            write(spec, model, data, state, codes, outputs)
+            write(spec, model, data, state, codes, outputs[:, : data.head.width])
     # By what was counted, not by the number of epochs: a time may have ended the last one early.
     rates = ("structures_per_second", "edges_per_second", "data_wait")
     return {
@@ -138,7 +146,7 @@ def train(spec: TrainSpec) -> Facts:
         "split": {name: int((codes == code).sum()) for code, name in enumerate(NAMES) if (codes == code).any()},
         "split_by": split_by,
         "resumed_from": resumed_from,
-        **started,
+        **learned,
     }
 
 
@@ -226,7 +234,11 @@ def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -
     if classification and len(target[train].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
     head = kind_of_head(spec.model.head, spec.train.task).fit(target[train])
-    return Data(graphs, target, head, train, validation, device, edges), streaming
+    auxiliary = None
+    if spec.auxiliary:
+        values = auxiliary_values(folder, len(spec.auxiliary))
+        auxiliary = Auxiliary.fit(spec.auxiliary, values, train, spec.train.auxiliary_weight)
+    return Data(graphs, target, head, train, validation, device, edges, auxiliary), streaming
 
 
 def card_of(spec: TrainSpec, data: Data) -> ModelCard:

@@ -1,7 +1,7 @@
 """The Arrow schema of every table on disk: its columns, with their units in the fields' metadata."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,11 +113,10 @@ def is_partial(field: pa.Field) -> bool:
     return PARTIAL.encode() in (field.metadata or {})
 
 
-def accepted(source: pa.Schema, target: str) -> pa.Schema:
-    """A structures table after validation: every row has a crystal and the target."""
-    return pa.schema(
-        [*IDENTITY, *CRYSTAL, target_field(target), SPACEGROUP, *_published(splitting_columns(source.names))]
-    )
+def accepted(source: pa.Schema, target: str, auxiliary: Sequence[str] = ()) -> pa.Schema:
+    """A structures table after validation: every row has a crystal and the target, and may have the auxiliary ones."""
+    targets = map(target_field, (target, *auxiliary))
+    return pa.schema([*IDENTITY, *CRYSTAL, *targets, SPACEGROUP, *_published(splitting_columns(source.names))])
 
 
 def _published(splits: list[str]) -> list[pa.Field]:
@@ -125,10 +124,12 @@ def _published(splits: list[str]) -> list[pa.Field]:
 
 
 CELL_VOLUME_PER_ATOM = "cell_volume_per_atom"  # not `volume_per_atom`, which may be somebody's target
+EDGE_VECTOR = "edge_vector"
 
 
-def graphs(target: str, splits: list[str]) -> pa.Schema:
+def graphs(target: str, splits: list[str], auxiliary: Sequence[str] = (), *, vectors: bool = False) -> pa.Schema:
     """One row a structure; the lists are CSR: offsets over N atoms and E edges, edges sorted by (target, distance)."""
+    vector = [_field(EDGE_VECTOR, pa.list_(pa.float32()), "Å")] if vectors else []  # 3E, from target to source
     return pa.schema(
         [
             *IDENTITY,
@@ -138,8 +139,9 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
             _field("edge_target", pa.list_(pa.int32())),
             _field("edge_distance", pa.list_(pa.float32()), "Å"),
             _field("edge_image", pa.list_(pa.int16())),  # 3E, the lattice steps from target's cell to source's
+            *vector,
             _field(CELL_VOLUME_PER_ATOM, pa.float64(), "Å³"),
-            target_field(target),
+            *map(target_field, (target, *auxiliary)),
             SPACEGROUP,
             *_published(splits),
         ]
@@ -147,7 +149,7 @@ def graphs(target: str, splits: list[str]) -> pa.Schema:
 
 
 RESERVED = {"multiplicity", "edge_source", "edge_target", "edge_distance", "edge_image", "fault_rule", "fault_message"}
-RESERVED |= {CELL_VOLUME_PER_ATOM}
+RESERVED |= {CELL_VOLUME_PER_ATOM, EDGE_VECTOR}
 
 REJECTED = pa.schema([_field(MATERIAL_ID, pa.string()), _field("rule", pa.string()), _field("message", pa.string())])
 """One row a structure that was put aside: the rule that it breaks, and how."""

@@ -20,17 +20,24 @@ VERSION = 5  # of a shard
 
 @step(version=VERSION)
 def graph_shard(
-    structures: Shard, target: str, config: GraphConfig, earlier: EarlierShards, context: RunContext
+    structures: Shard,
+    target: str,
+    config: GraphConfig,
+    earlier: EarlierShards,
+    context: RunContext,
+    auxiliary: list[str] | None = None,
 ) -> BuildPlan:
     """The crystal graphs of one shard of structures. Rows of `earlier` shards are reused for equal crystals."""
     path = context.artefacts.local_folder(structures.step, structures.key) / structures.name
     spec = {"structures": path, "target": target, "config": config}
-    spec |= {"earlier": earlier_files(earlier, VERSION, context)}
+    spec |= {"earlier": earlier_files(earlier, VERSION, context), "auxiliary": auxiliary or ()}
     return BuildPlan(program=Program(module="crystals.graphs", spec=spec))
 
 
 @step(version=2, retries=0)  # its shards have retries of their own
-def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunContext) -> BuildPlan:
+def graphs(
+    structures: Artefact, target: str, config: GraphConfig, context: RunContext, auxiliary: list[str] | None = None
+) -> BuildPlan:
     """The crystal graphs of every accepted structure. The parts of this artefact are its shards."""
     futures = graph_shard.map(
         shards_of(structures),
@@ -38,6 +45,7 @@ def graphs(structures: Artefact, target: str, config: GraphConfig, context: RunC
         config=unmapped(config),
         earlier=earlier_shards(structures, target, config, context),
         context=unmapped(context),
+        auxiliary=unmapped(auxiliary),
     )
     finished = count(1)
     for future in futures:

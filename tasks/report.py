@@ -87,6 +87,7 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             **{name: parameters[name] for name in ("split", "model")},
             "train": with_recipe(parameters["train"], training),
             **({"start_from": training["start_from"]} if "start_from" in training else {}),
+            **({"auxiliary": auxiliary_of(graphs, training)} if "auxiliary" in graphs.parameters else {}),
             **({"members": _by_number(parameters["settings"])} if "settings" in parameters else {}),
         },
         "atoms": built["atoms"],
@@ -107,6 +108,16 @@ def with_recipe(train: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     chosen = {name: f"{value:g}, by {rows:,} training rows" for name, value in facts.get("recipe", {}).items()}
     used = {name: value for name, value in train.items() if name != "epochs" or not train.get("minutes")}
     return {name: chosen.get(name, value) if value is None else value for name, value in used.items()}
+
+
+def auxiliary_of(graphs: Artefact, facts: dict[str, Any]) -> dict[str, str]:
+    """How well each auxiliary target is learned, as far as the training's facts tell; an ensemble's do not."""
+    found = {}
+    for name in graphs.parameters["auxiliary"]:
+        known = facts.get("auxiliary", {}).get(name, {})
+        mae = known.get("validation_mae")
+        found[name] = "learned" if mae is None else f"learned, validation MAE {mae:.4g} {known['unit']}".rstrip()
+    return found
 
 
 def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Before the first step: which source and target are meant, and what the source holds now."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -14,9 +15,11 @@ from tasks.progress import line_handler
 from tasks.secrets import materials_project_key
 
 
-def resolve_source(source: str, target: str | None, query: MaterialsProjectQuery) -> ResolvedSource:
+def resolve_source(
+    source: str, target: str | None, query: MaterialsProjectQuery, auxiliary: Sequence[str] = ()
+) -> ResolvedSource:
     """Source, target, and a digest of what the source holds now; a database is asked for it in its own task run."""
-    resolved = check_source(source, target, query)
+    resolved = check_source(source, target, query, auxiliary)
     if resolved.query is None:
         return resolved
     found = database_version(resolved.query)

@@ -27,6 +27,7 @@ def train_model(
         "graphs": [context.artefacts.local_folder(part.step, part.key) / "graphs.parquet" for part in graphs.parts],
         "graph_config": GraphConfig.model_validate(graphs.parameters["config"]),
         "target": target,
+        "auxiliary": graphs.parameters.get("auxiliary", ()),
         "unit": unit_of(target),
         "model": model,
         "train": train,

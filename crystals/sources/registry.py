@@ -1,7 +1,7 @@
 """Finds the source that a user names. Does not load numpy or pymatgen by itself."""
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -72,19 +72,28 @@ def open_source(source: str) -> Source:
 
 
 def check_source(
-    source: str, target: str | None, query: MaterialsProjectQuery = MaterialsProjectQuery()
+    source: str,
+    target: str | None,
+    query: MaterialsProjectQuery = MaterialsProjectQuery(),
+    auxiliary: Sequence[str] = (),
 ) -> ResolvedSource:
-    """Check the source, its target and the query, without any network request.
+    """Check the source, its target, the auxiliary ones and the query, without any network request.
 
-    Raises InputError if the source does not exist, cannot be read, or does not have the target.
+    Raises InputError if the source does not exist, cannot be read, or does not have a target.
     """
     if source == MATERIALS_PROJECT:
         MaterialsProject(query).check()
-        return ResolvedSource(source, target_of(source, target), None, query)
-    if query != MaterialsProjectQuery():
+        resolved = ResolvedSource(source, target_of(source, target), None, query)
+    elif query != MaterialsProjectQuery():
         raise InputError(f"materials_project.*: is for --source {MATERIALS_PROJECT}, this is {source}")
-    name = source if source in SOURCES else str(Path(source).absolute())
-    return ResolvedSource(name, target_of(source, target), open_source(source).contents())
+    else:
+        name = source if source in SOURCES else str(Path(source).absolute())
+        resolved = ResolvedSource(name, target_of(source, target), open_source(source).contents())
+    for column in auxiliary:
+        target_of(source, column)
+        if column == resolved.target:
+            raise InputError(f"auxiliary: {column} is the target itself")
+    return resolved
 
 
 def split_columns_of(source: str) -> list[str]:

@@ -9,6 +9,7 @@ import itertools
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gnn.angles import ThreeBody
 from gnn.batches import Batch
 from gnn.config import ModelConfig
 from gnn.heads import HEADS
@@ -45,6 +46,7 @@ class CoGN(nn.Module):
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
         self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
         self.edges = nn.Linear(len(self.basis.centres), features)
+        self.angles = ThreeBody(features, features, config.max_l) if config.max_l else None
         self.blocks = nn.ModuleList(Block(features, features, config.n_message) for _ in range(config.n_conv))
         widths = [features] + [hidden] * config.n_h
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
@@ -53,6 +55,8 @@ class CoGN(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B,) standardised targets; logits for a classification; (B, W) for a head of W numbers."""
         edge, atom = functional.silu(self.edges(self.basis(batch.edge_distance))), self.atoms(batch.z)
+        if self.angles is not None:
+            edge = self.angles(atom, edge, batch.edge_vector, batch.segments)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)
         crystal = mean_pool(atom, batch)

@@ -16,7 +16,8 @@ from crystals.config import GraphConfig
 from crystals.reuse import EarlierFiles
 from storage import schemas
 
-CONFIG = GraphConfig(cutoff=5.0, max_neighbors=4)
+CONFIG = GraphConfig(cutoff=5.0, max_neighbors=4, vectors=True)
+AUXILIARY = ("other_ev",)
 CHANGES = ("nothing", "geometry", "target", "split", "removed", "element", "space group", "sign of zero", "too thin")
 
 
@@ -34,7 +35,8 @@ class Row:
     def as_dict(self, name: str) -> dict[str, object]:
         cube = [self.edge, self.zero, self.zero, self.zero, self.edge, self.zero, self.zero, self.zero, self.edge]
         atoms = {"atomic_numbers": [self.z, 17], "frac_coords": [0.0, 0.0, 0.0, 0.5, 0.5, 0.4]}
-        labels = {"target_ev": self.target, "split": self.split, "spacegroup_number": self.group}
+        other = None if self.target is None else -self.target
+        labels = {"target_ev": self.target, "other_ev": other, "split": self.split, "spacegroup_number": self.group}
         return {"material_id": name, "formula": f"X{self.z}", "lattice": cube, **atoms, **labels}
 
 
@@ -54,7 +56,7 @@ def changed(row: Row, change: str, chance: random.Random) -> Row:
 
 def shard(folder: Path, rows: dict[str, Row], earlier: list[EarlierFiles], target: str = "target_ev") -> EarlierFiles:
     """Writes the rows in this order and makes their graphs; `facts` of the run is beside them."""
-    schema = schemas.accepted(schemas.structures([target], ["split"]), target)
+    schema = schemas.accepted(schemas.structures([target, *AUXILIARY], ["split"]), target, AUXILIARY)
     columns = [
         {name if name != "target_ev" else target: value for name, value in row.as_dict(key).items()}
         for key, row in rows.items()
@@ -69,6 +71,7 @@ def shard(folder: Path, rows: dict[str, Row], earlier: list[EarlierFiles], targe
             structures=folder / "structures-003.parquet",
             target=target,
             config=CONFIG,
+            auxiliary=AUXILIARY,
             earlier=tuple(earlier),
         )
     )

@@ -34,6 +34,14 @@ SETTINGS = {
         "graphs.cutoff=inf": "finite",
         "source=[1]": "valid string",
     },
+    **{
+        "auxiliary=band_gap_ev": "valid list",
+        "auxiliary=[a, a]": "a column is named twice",
+        "auxiliary=[energy_ev, b]": "no target",
+        "model.max_l=2": "max_l is for cogn alone; allowed for cgcnn is 0",
+        "model.name=a.b:C": "reduce_symmetry has to be false for a.b:C",
+        "model={name: cogn, max_l: 2}": "vectors has to be true for model.max_l above 0",
+    },
     **{f"source={'x' * 5000}": "no such file", f"store={'x' * 300}": "File name too long", "source=a\x1bb": "YAML"},
 }
 CONFIGS = {

@@ -18,8 +18,9 @@ CONFIGS = [
     ModelConfig(normalization="gated"),
     ModelConfig(normalization="output"),
     ModelConfig(name="cogn"),
+    ModelConfig(name="cogn", max_l=2),
 ]
-each_model = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.name}-{c.normalization}-{c.gate}")
+each_model = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.name}-{c.normalization}-{c.gate}-{c.max_l}")
 
 
 def batch_of(seed: int, atoms: list[int]) -> Batch:
@@ -38,6 +39,7 @@ def batch_of(seed: int, atoms: list[int]) -> Batch:
         batch=owner,
         ptr=ptr,
         rows=torch.arange(len(atoms)),
+        edge_vector=torch.randn(3 * total, 3, generator=chance),
     )
 
 

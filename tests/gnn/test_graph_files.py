@@ -9,16 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from crystals.table import list_column
 from gnn import train
 from gnn.batches import Graphs
 from gnn.config import Placement
 from gnn.graph_files import decode, open_graphs
+from storage import schemas
 
 CPU = torch.device("cpu")
 
 
 def same(one, other) -> bool:
-    names = ("z", "multiplicity", "edge_index", "edge_distance", "batch", "ptr")
+    names = ["z", "multiplicity", "edge_index", "edge_distance", "batch", "ptr"]
+    names += [] if one.edge_vector is None and other.edge_vector is None else ["edge_vector"]
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -30,6 +33,31 @@ def test_files_give_the_batches_that_the_table_gives(shards, table, tmp_path, st
     assert same(graphs.batch(rows, CPU), Graphs.of(table).batch(rows, CPU))
     assert target.tolist() == table["energy_ev"].to_pylist()
     assert torch.equal(graphs.take(rows).volume_per_atom, Graphs.of(table).volume_per_atom[rows])
+
+
+@pytest.fixture
+def with_vectors(shards, table, tmp_path):
+    """The same graphs with a random vector an edge: two shards, and the table of both."""
+    chance = np.random.default_rng(0)
+    vectors = [chance.normal(size=3 * len(row)).astype(np.float32) for row in table["edge_source"]]
+    schema = schemas.graphs("energy_ev", [], vectors=True)
+    columns = {**{name: table[name] for name in table.column_names}, "edge_vector": list_column(vectors, pa.float32())}
+    whole = pa.table([columns[name] for name in schema.names], schema=schema)
+    paths = [tmp_path / shard.name for shard in shards]
+    for path, part in zip(paths, (whole.slice(0, 70), whole.slice(70)), strict=True):
+        pq.write_table(part, path)
+    return paths, whole
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_files_give_the_vectors_that_the_table_gives(with_vectors, tmp_path, streaming):
+    paths, whole = with_vectors
+    decode(paths, "energy_ev", tmp_path / "arrays")
+    graphs, _ = open_graphs(tmp_path / "arrays", streaming=streaming)
+    rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))[:50]
+    batch = graphs.batch(rows, CPU)
+    assert batch.edge_vector.shape == (len(batch.edge_distance), 3)
+    assert same(batch, Graphs.of(whole).batch(rows, CPU))
 
 
 def test_what_a_kill_left_half_written_is_written_anew(shards, table, tmp_path):

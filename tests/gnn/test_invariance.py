@@ -16,6 +16,9 @@ from gnn.config import MODELS, ModelConfig
 from gnn.models.registry import build_model
 from storage import schemas
 
+NETWORKS = {name: ModelConfig(name=name) for name in MODELS} | {"angles": ModelConfig(name="cogn", max_l=3)}
+KINDS = [GraphConfig(vectors=True), GraphConfig(cutoff=None, max_neighbors=24, vectors=True)]
+
 
 def graph_table(cells: list[Crystal], config: GraphConfig) -> pa.Table:
     """Their graphs as the graph step writes them."""
@@ -35,7 +38,7 @@ def graph_table(cells: list[Crystal], config: GraphConfig) -> pa.Table:
         ],
         schema=schemas.structures(["target"], []),
     )
-    return graphs_of(structures, config, schemas.graphs("target", []), rejected)
+    return graphs_of(structures, config, schemas.graphs("target", [], vectors=config.vectors), rejected)
 
 
 def crystal_of(atoms: Atoms) -> Crystal:
@@ -53,14 +56,18 @@ def strontium_titanate(config: GraphConfig) -> Graphs:
 
 
 @torch.no_grad()
-def predicted(name: str, config: GraphConfig) -> torch.Tensor:
+def outputs(name: str, graphs: Graphs) -> torch.Tensor:
     torch.manual_seed(0)
-    model = build_model(ModelConfig(name=name)).eval()
-    return model(strontium_titanate(config).batch(torch.arange(3), torch.device("cpu")))
+    model = build_model(NETWORKS[name]).eval()
+    return model(graphs.batch(torch.arange(len(graphs)), torch.device("cpu")))
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("config", [GraphConfig(), GraphConfig(cutoff=None, max_neighbors=24)])
+def predicted(name: str, config: GraphConfig) -> torch.Tensor:
+    return outputs(name, strontium_titanate(config))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("config", KINDS)
 def test_cell_and_rattle_change_no_prediction(name, config):
     three = predicted(name, config)
     assert float((three - three[0]).abs().max()) < 1e-3
@@ -72,11 +79,43 @@ def test_a_shell_that_is_cut_does():
     assert float((three - three[0]).abs().max()) > 0.05
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("config", [GraphConfig(), GraphConfig(cutoff=None, max_neighbors=24)])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("config", KINDS)
 def test_one_atom_an_orbit_gives_the_prediction_of_the_whole_graph(name, config):
     whole = predicted(name, config.model_copy(update={"reduce_symmetry": False}))
     assert torch.allclose(predicted(name, config), whole, rtol=1e-5, atol=1e-5)
+
+
+def quartz() -> Crystal:
+    """Two orbits, of 3 and of 6 atoms, whose angles are not those of a cube."""
+    sites = [(0.4697, 0, 1 / 3), (0.4135, 0.2669, 0.1191)]
+    return crystal_of(crystal(("Si", "O"), sites, spacegroup=152, cellpar=[4.916, 4.916, 5.405, 90, 90, 120]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("reduce_symmetry", [True, False])
+def test_neither_a_rotation_nor_a_supercell_nor_the_order_of_atoms_changes_a_prediction(name, reduce_symmetry):
+    one, chance = quartz(), np.random.default_rng(0)
+    turned = Crystal(one.lattice @ np.linalg.qr(chance.normal(size=(3, 3)))[0], one.atomic_numbers, one.frac_coords)
+    order = chance.permutation(len(one))
+    shuffled = Crystal(one.lattice, one.atomic_numbers[order], one.frac_coords[order])
+    sites = np.concatenate([(one.frac_coords + np.array([0, 0, n])) / [1, 1, 2] for n in range(2)])
+    doubled = Crystal(one.lattice * [[1], [1], [2]], np.tile(one.atomic_numbers, 2), sites)
+    config = GraphConfig(cutoff=None, vectors=True, reduce_symmetry=reduce_symmetry)
+    table = graph_table([one, turned, shuffled, doubled], config)
+    assert [len(atoms) for atoms in table["atomic_numbers"]] == ([2] * 4 if reduce_symmetry else [9, 9, 9, 18])
+    four = outputs(name, Graphs.of(table))
+    assert torch.allclose(four, four[0], rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_are_as_long_as_distances_and_point_at_the_neighbour():
+    one = quartz()
+    row = graph_table([one], GraphConfig(vectors=True, reduce_symmetry=False)).to_pylist()[0]
+    vector = np.reshape(row["edge_vector"], (-1, 3))
+    np.testing.assert_allclose(np.linalg.norm(vector, axis=1), row["edge_distance"], atol=1e-5)
+    between = one.frac_coords[row["edge_source"]] - one.frac_coords[row["edge_target"]]
+    steps = vector @ np.linalg.inv(one.lattice) - between
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-5)
 
 
 DIFFERENT = {

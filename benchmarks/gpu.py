@@ -34,12 +34,12 @@ from crystals.config import GraphConfig
 from gnn.batches import Graphs
 from gnn.config import ModelConfig, Placement
 from gnn.cost import Cost, peak_memory
+from gnn.device import select_device
 from gnn.graph_files import decode, open_graphs
 from gnn.heads import Head
 from gnn.loop import Data, Training, predict
 from gnn.models.registry import build_model
 from gnn.recipe import Recipe
-from gnn.train import select_device
 from storage import schemas
 from storage.errors import InputError
 

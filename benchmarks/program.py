@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gnn.config import ModelConfig, Placement, SplitConfig, TrainConfig
 from gnn.train import TrainSpec
-from storage.schemas import unit_of
+from storage.units import unit_of
 from tasks.programs import SPINS_BRIEFLY
 
 RESULT = ("model.safetensors", "history.parquet", "predictions.parquet")

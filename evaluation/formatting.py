@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from storage.schemas import UNIT_OF_ENDING
+from storage.units import UNIT_OF_ENDING
 
 MISSING = "–"
 

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from prefect import get_run_logger
 
 from flows.config import RetrainConfig, with_settings
+from flows.member_settings import may_differ
 from flows.search_space import settings_of
 from flows.stages import Searched
 from flows.sweep_config import SweepConfig
@@ -34,10 +35,7 @@ def choose(config: SweepConfig, searched: Searched) -> Chosen:
         return Chosen(searched.config)
     if len(best) < config.ensemble:
         log(f"an ensemble of {len(best)}, not of {config.ensemble}: no more of the finished trials can be in it")
-    settings = [
-        {k: v for k, v in trial.params.items() if not k.startswith("graphs.") and k != "model.head"}
-        for _, trial in best
-    ]
+    settings = [{key: value for key, value in trial.params.items() if may_differ(key)} for _, trial in best]
     whole = with_settings(searched.config, {"member_settings": settings}, RetrainConfig)
     return Chosen(whole, [(stage, trial.number) for stage, trial in best])
 

@@ -37,6 +37,12 @@ def trainings_of(settings: Sequence[dict[str, Any]], model: ModelConfig, train: 
     return found
 
 
+def may_differ(key: str) -> bool:
+    """Whether members may have a value each of this key, such as model.n_conv."""
+    group, _, name = key.partition(".")
+    return group in GROUPS and name in GROUPS[group].model_fields and name not in COMMON
+
+
 def _training(own: dict[str, Any], model: ModelConfig, train: TrainConfig) -> Training:
     changes: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
     for key, value in own.items():
@@ -51,11 +57,11 @@ def _check(key: str) -> None:
     group, _, name = key.partition(".")
     if group not in GROUPS or not name:
         raise ValueError(f"{key}: members differ in keys of {' and '.join(GROUPS)} alone, as model.n_conv")
-    known = [f"{g}.{n}" for g, kind in GROUPS.items() for n in kind.model_fields if n not in COMMON]
-    if key in known:
+    if may_differ(key):
         return
     if name in COMMON:
         raise ValueError(f"{key}: is the same for all members")
+    known = [f"{g}.{n}" for g, kind in GROUPS.items() for n in kind.model_fields if may_differ(f"{g}.{n}")]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0)
     raise ValueError(f"{key}: no such key; did you mean {near[0]}?")
 

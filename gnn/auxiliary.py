@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gnn.heads import LOSSES
 from storage.errors import InputError
-from storage.schemas import unit_of
+from storage.units import unit_of
 
 log = logging.getLogger(__name__)
 

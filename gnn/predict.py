@@ -16,10 +16,10 @@ from torch import nn
 from gnn.applicability import unseen_elements, warnings_of
 from gnn.batches import Graphs
 from gnn.checkpoint import load_members
+from gnn.device import select_device
 from gnn.elements import symbol_of
 from gnn.loop import outputs_of
 from gnn.model_card import ModelCard
-from gnn.train import select_device
 from gnn.uncertainty import predictions_of
 from storage import parts, schemas
 from storage.errors import InputError

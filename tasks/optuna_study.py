@@ -8,7 +8,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
@@ -151,12 +152,14 @@ class SharedStudy:
         self, number: int, state: TrialState, attributes: Mapping[str, Any] | None = None, value: float | None = None
     ) -> None:
         trial = self._mine.pop(number)
-        with self._answering():
+        # A process that was suspended for long is taken for dead: then another one has ended the trial, and runs it
+        # again.
+        with self._answering(), suppress(UpdateFinishedTrialError):
             for name, attribute in (attributes or {}).items():
                 trial.set_user_attr(name, attribute)
             # A grid's sampler would stop the loop, which is not Optuna's own.
             self._study.sampler = optuna.samplers.RandomSampler()
-            self._study.tell(trial, value, state)
+            self._study.tell(trial, value, state, skip_if_finished=True)
 
     def _take_over(self) -> None:
         """What processes that died were at is to be run again: those of this machine at once, others after GRACE."""
@@ -208,8 +211,14 @@ def _are(state: TrialState, trials: Sequence[FrozenTrial]) -> bool:
 
 
 def report(trial: optuna.Trial, epoch: int, error: float, epochs: int) -> bool:
-    """Note the validation error after an epoch of `epochs`; returns whether the pruner would end the training."""
-    if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+    """Note the validation error after an epoch of `epochs`; returns whether the pruner would end the training.
+
+    A trial that another process took over, as if this one were dead, is to be ended, too.
+    """
+    known = trial.storage.get_trial(trial._trial_id)
+    if known.state.is_finished():
+        return True
+    if epoch not in known.intermediate_values:
         trial.report(error, epoch)
     # After the last epoch there is nothing left to save.
     return trial.should_prune() and epoch < epochs

@@ -3,7 +3,7 @@
 from crystals.config import GraphConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
-from storage.schemas import unit_of
+from storage.units import unit_of
 from tasks.caching import BuildPlan, RunContext, step
 from tasks.gpu_pool import dispatch_training
 from tasks.programs import Program

@@ -48,6 +48,20 @@ def test_two_share_the_points_of_a_grid(open_study, storage, tmp_path):
     assert [trial.state for trial in by_optuna.trials] == [TrialState.COMPLETE] * 4
 
 
+def test_who_is_taken_for_dead_ends_its_training_and_its_trial_is_anothers(open_study, monkeypatch):
+    slow, quick = open_study(), open_study()
+    with slow.working(), quick.working():
+        trial = slow.ask()
+        monkeypatch.setattr(quick, "_is_dead", lambda _trial: True)
+        again = quick.ask()
+        assert again.params == trial.params
+        assert slow.report(trial.number, 3, 0.5)
+        slow.prune(trial.number, {"epochs": 3})
+        quick.complete(again.number, 1.0, {})
+    assert quick.best().number == again.number
+    assert trial.number not in {each.number for each in quick.counted()}
+
+
 def test_what_a_dead_process_was_at_is_run_again_with_the_same_values(open_study):
     dead, alive = open_study(), open_study()
     with alive.working():

@@ -8,6 +8,7 @@ from typing import Any
 from evaluation.common_materials import errors_in_common
 from evaluation.config import PromotionConfig
 from evaluation.formatting import Scale, error_scale, format_count, format_signed_share, significant
+from flows.config import keys
 from flows.show import existing
 from storage.artefact import format_minute
 from storage.errors import InputError
@@ -46,9 +47,13 @@ def compare(wanted: list[str], root: str, *, as_json: bool) -> str:
 
 
 def differences(settings: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The keys whose values are not the same in all, with the value of each; None where a key is not there."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: [each.get(key) for each in settings] for key in keys}
+    """The keys whose values are not the same in all, with the value of each.
+
+    Where a key is not there it is the default, which reports leave out of newer settings; None where it has none.
+    """
+    defaults = {key: field.default for key, field in keys().items()}
+    known = dict.fromkeys(key for each in settings for key in each)
+    values = {key: [each.get(key, defaults.get(key)) for each in settings] for key in known}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
@@ -75,7 +80,8 @@ def _settings(card: Card, store: Store) -> dict[str, Any]:
     about = report.parameters["extra_key"]
     found = {"source": card.source, "rows": about["rows"], "accepted": about["accepted"]}
     for group, values in about["configuration"].items():
-        found |= {f"{group}.{name}": value for name, value in values.items()}
+        of_group = {f"{group}.{name}": value for name, value in values.items()} if isinstance(values, dict) else None
+        found |= {group: values} if of_group is None else of_group
     return found
 
 

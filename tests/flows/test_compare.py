@@ -44,10 +44,20 @@ def test_only_settings_that_differ_are_told(store, add_run, capsys):
     add_run(store, "pairs-1", rows({1: 0.1, 2: 0.1}), settings)
     add_run(store, "pairs-2", rows({1: 0.1, 2: 0.1}), {**settings, "train": {"epochs": 50, "seed": 0, "ema": 0.9}})
     found = json.loads(told(store, capsys, "pairs-1", "pairs-2", "--json"))
-    assert found["differences"] == {"train.epochs": [3, 50], "train.ema": [None, 0.9]}
+    assert found["differences"] == {"train.epochs": [3, 50], "train.ema": [0.995, 0.9]}
     text = told(store, capsys, "pairs-1", "pairs-2")
     assert re.search(r"train\.epochs +3 +50", text)
     assert "seed" not in text
+
+
+def test_what_only_one_run_has_is_told(store, add_run, capsys):
+    add_run(store, "pairs-1", rows({1: 0.1, 2: 0.1}), {"train": {"epochs": 3}})
+    tuned = {"train": {"epochs": 3, "members": 4}, "start_from": "energy_ev", "auxiliary": {"gap_ev": "learned"}}
+    add_run(store, "pairs-2", rows({1: 0.1, 2: 0.1}), tuned)
+    found = json.loads(told(store, capsys, "pairs-1", "pairs-2", "--json"))
+    members, start, gap = {"train.members": [1, 4]}, {"start_from": [None, "energy_ev"]}, ["null", "learned"]
+    assert found["differences"] == {**members, **start, "auxiliary.gap_ev": [None, "learned"]}
+    assert re.search(rf"auxiliary\.gap_ev +{gap[0]} +{gap[1]}", told(store, capsys, "pairs-1", "pairs-2"))
 
 
 def test_errors_are_those_on_the_materials_that_all_have(store, add_run, capsys):

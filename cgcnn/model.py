@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
+    from torch_geometric.data import Data
 
     from crystals.config import GraphConfig
 
@@ -108,8 +109,9 @@ class Model:
         """Crystal features (B, F): the vector that the last layer turns into the prediction; (F,) for one structure.
 
         Per crystal v_c = Σ_i v_i / N, the mean over the N atoms after the last convolution (Xie & Grossman, PRL 120,
-        145301 (2018), the pooling of its Eq. 3), and then the `n_h` hidden layers h: x = h(v_c). The prediction is
-        w · x + b, rescaled to the target; so F is `model.h_fea_len`, or `model.atom_fea_len` without hidden layers.
+        145301 (2018), the pooling of its Eq. 3; with `model.pooling` max the largest of each feature), and then the
+        `n_h` hidden layers h: x = h(v_c). The prediction is w · x + b, rescaled to the target; so F is
+        `model.h_fea_len`, or `model.atom_fea_len` without hidden layers.
         `cogn` pools and reads out in the same way (Ruff et al., Digital Discovery 3, 594 (2024)).
 
         `structures` and `errors` are as in `predict`; a row of NaN where that has one. Raises InputError for an
@@ -118,6 +120,13 @@ class Model:
         inputs = Inputs(structures, errors)
         found = self._each(inputs, self._predictor.embed, (self._predictor.features,), "float32")
         return found[0] if inputs.single else found
+
+    def graphs(self, structures: Structure | Iterable[Structure]) -> list[Data]:
+        """`cgcnn.graphs` with the neighbours that this model was trained with; every atom, whatever symmetry says."""
+        from cgcnn.pyg import graphs
+
+        joined = self.graph_config
+        return graphs(structures, joined.cutoff, joined.max_neighbors, joined.shell_tolerance)
 
     def predict_table(self, *paths: str | PathLike[str]) -> pd.DataFrame:
         """What `cgcnn predict` writes of these tables, CIF and POSCAR files, or folders of them: one row a structure.

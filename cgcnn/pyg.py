@@ -32,8 +32,8 @@ def graphs(
 
     An atom is joined to the nearest `max_neighbors` within `cutoff` (Å), and to all at the distance of the last (closer
     than `shell_tolerance`, Å). `cutoff=None` grows the radius until there are enough, `max_neighbors=None` keeps all
-    within the cutoff, `shell_tolerance=None` cuts at exactly `max_neighbors`. For the graphs of a trained model, pass
-    `**dict(model.graph_config)`. Raises InputError with the position of a structure that has no graph.
+    within the cutoff, `shell_tolerance=None` cuts at exactly `max_neighbors`. Those of a trained model are
+    `model.graphs(structures)`. Raises InputError with the position of a structure that has no graph.
     """
     from crystals.structures import crystals_with_edges
     from flows.config import configured

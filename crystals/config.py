@@ -64,6 +64,15 @@ class GraphConfig(BaseModel):
             raise ValueError("cutoff and max_neighbors cannot both be null")
         return self
 
+    @model_validator(mode="after")
+    def _whole_shells(self) -> Self:
+        if self.vectors and self.reduce_symmetry and self.shell_tolerance is None:
+            raise ValueError(
+                "shell_tolerance cannot be null with vectors, unless reduce_symmetry is false: atoms of an orbit have "
+                "other directions to what is left of a shell that is cut"
+            )
+        return self
+
 
 def _ordered(bounds: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
     low, high = bounds

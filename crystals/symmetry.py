@@ -56,10 +56,10 @@ def quotient(crystal: Crystal, edges: Edges, config: GraphConfig) -> Quotient:
 def reduce(crystal: Crystal, edges: Edges) -> Quotient:
     """The graph with one atom an orbit: its edges, their sources replaced by the atom of their orbit.
 
-    A network of elements, distances and angles gives the same for both graphs, to second order in SAME_DISTANCE: an
-    edge has the mean distance of its counterparts at the other atoms of the orbit, and the vector of its own. Where
-    these have other neighbours, or at distances that differ by more, the whole graph is returned, every atom with
-    multiplicity 1.
+    A network of elements and distances gives the same for both graphs, to second order in SAME_DISTANCE: an edge has
+    the mean distance of its counterparts at the other atoms of the orbit. Its vector is its own, so with angles it is
+    the first order. Where atoms of an orbit have other neighbours, or at distances that differ by more, the whole graph
+    is returned, every atom with multiplicity 1.
     """
     orbit = orbits(crystal)
     atoms, size = np.unique(orbit, return_counts=True)

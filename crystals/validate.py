@@ -50,10 +50,11 @@ def build(spec: ValidateSpec) -> Facts:
     validator = Validator(spec.target, spec.checks, partial=partial)
     schema = schemas.accepted(source.schema_arrow, spec.target, spec.auxiliary)
     accepted_file = spec.scratch / "accepted.arrow"
+    lost: Counter[str] = Counter()
     with pa.OSFile(str(accepted_file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in source.iter_batches(1024):
             keep = pa.array([validator.accepts(*row) for row in zip(*_columns(batch, spec.target), strict=True)])
-            writer.write_batch(with_finite(batch.select(schema.names).cast(schema).filter(keep), spec.auxiliary))
+            writer.write_batch(with_finite(batch.select(schema.names).cast(schema).filter(keep), spec.auxiliary, lost))
     rejected = validator.rejected
     schemas.write_table(rejected_table(rejected, schemas.REJECTED), spec.output / "rejected.parquet")
     by_rule = dict(sorted(Counter(rule for _, rule, _ in rejected).items()))
@@ -61,13 +62,14 @@ def build(spec: ValidateSpec) -> Facts:
     _check_values(spec.target, [one.value for one in validator.seen.values()])
     with pa.memory_map(str(accepted_file)) as mapped:
         accepted = pa.ipc.open_file(mapped).read_all()
-        for name in spec.auxiliary:
-            _check_values(name, accepted[name].drop_null().to_pylist(), "auxiliary")
+        known = {name: _known(accepted, name) for name in spec.auxiliary}
         shards = _write_shards(accepted, shard_count(rows), spec.output)
         conflicts = contradictions(validator.seen, accepted)
     schemas.write_table(conflicts, spec.output / "conflicts.parquet")
     accepted_file.unlink()
     log.info("%s of %s structures accepted; rejected: %s", f"{len(accepted):,}", f"{rows:,}", _counted(by_rule))
+    for name, count in known.items():
+        log.info("auxiliary %s: %s of them have a value%s", name, f"{count:,}", _lost(lost[name]))
     return {
         "rows": rows,
         "accepted": len(accepted),
@@ -75,6 +77,7 @@ def build(spec: ValidateSpec) -> Facts:
         "by_rule": by_rule,
         "conflicts": len(conflicts),
         "shards": shards,
+        **({"auxiliary": known} if known else {}),
         "seconds": time.perf_counter() - began,
     }
 
@@ -137,13 +140,25 @@ def _stop_if_too_many(rows: int, rejected: list[tuple[str, str, str]], allowed: 
         )
 
 
-def with_finite(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """The batch with a null for each value of these columns that is not finite."""
+def with_finite(batch: pa.RecordBatch, columns: Sequence[str], lost: Counter[str]) -> pa.RecordBatch:
+    """The batch with a null for each value of these columns that is no finite number; how many, is added to `lost`."""
     for name in columns:
         place, values = batch.schema.get_field_index(name), batch.column(name)
         finite = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+        lost[name] += finite.null_count - values.null_count
         batch = batch.set_column(place, batch.schema.field(place), finite)
     return batch
+
+
+def _known(accepted: pa.Table, name: str) -> int:
+    """How many rows have a value of this auxiliary column. Raises InputError where there is nothing to learn."""
+    values = accepted[name].drop_null().to_pylist()
+    _check_values(name, values, "auxiliary")
+    return len(values)
+
+
+def _lost(count: int) -> str:
+    return f"; {count:,} are left out, for they are no finite numbers" if count else ""
 
 
 def _check_values(target: str, values: list[float], kind: str = "target") -> None:

@@ -37,6 +37,20 @@ class Subject(BaseModel):
     configuration: dict[str, Any]
 
 
+class Auxiliary(BaseModel):
+    """How well a property is learned beside the target; None where no validation row has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: str
+    validation_mae: float | None
+
+    @property
+    def text(self) -> str:
+        """Its error, as the page tells it."""
+        return "no value" if self.validation_mae is None else f"{self.validation_mae:.4g} {self.unit}".rstrip()
+
+
 class About(Subject):
     """What the page says about the run that is not in its tables: names, counts, settings and cost."""
 
@@ -58,6 +72,7 @@ class About(Subject):
     data_wait: float  # share of the time
     peak_memory_mib: int  # of one process
     processes: int
+    auxiliary: dict[str, Auxiliary] = {}
     data: str  # resident or streaming
     device: str
     graph_edges: int

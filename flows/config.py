@@ -35,8 +35,7 @@ def _for_the_task(model: ModelConfig, info: ValidationInfo) -> ModelConfig:
     train = info.data.get("train")
     if train is not None and train.task == "classification" and model.head != "point":
         raise ValueError(f"head {model.head} is for a regression; a classification has the head point")
-    if info.data.get("auxiliary") and model.name not in MODELS:
-        raise ValueError(f"auxiliary columns are for {' and '.join(MODELS)} alone, not for {model.name}")
+    _learns(model, info.data.get("auxiliary", []))
     return model
 
 
@@ -48,9 +47,14 @@ def _weighed_by(model: ModelConfig, graphs: GraphConfig) -> None:
         )
 
 
+def _learns(model: ModelConfig, auxiliary: list[str]) -> None:
+    if auxiliary and model.name not in MODELS:
+        raise ValueError(f"auxiliary columns are for {' and '.join(MODELS)} alone, not for {model.name}")
+
+
 def _sees_angles(model: ModelConfig, graphs: GraphConfig) -> None:
     if model.max_l and not graphs.vectors:
-        raise ValueError("vectors has to be true for model.max_l above 0: angles are between the vectors of edges")
+        raise ValueError("vectors has to be true for model.max_l above 0, whose angles are between vectors of edges")
 
 
 StorePlace = Annotated[
@@ -81,7 +85,7 @@ class RetrainConfig(BaseModel):
     target: str | None = Field(
         None, description="The column to learn; null where there is only one, or the source has a default."
     )
-    auxiliary: list[str] = Field(
+    auxiliary: list[Annotated[str, Field(min_length=1)]] = Field(
         [],
         max_length=20,
         exclude_if=lambda columns: not columns,
@@ -138,6 +142,7 @@ class RetrainConfig(BaseModel):
             for model, _ in trainings_of(settings, info.data["model"], info.data["train"]):
                 _weighed_by(_trainable(model), info.data["graphs"])
                 _sees_angles(model, info.data["graphs"])
+                _learns(model, info.data.get("auxiliary", []))
         return settings
 
     @property
@@ -281,7 +286,9 @@ def _first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
         given = repr(fault["input"])
-        short = not isinstance(fault["input"], dict) and len(given) <= LONGEST  # of a group, all of it is given
+        short = (
+            not isinstance(fault["input"], dict | BaseModel) and len(given) <= LONGEST
+        )  # of a group, all of it is given
         return f"{f'{where}: ' if where else ''}{message}{f', got {given}' if short else ''}"
     known = list(dict.fromkeys([*keys(kind), *kind.model_fields]))
     near = difflib.get_close_matches(where, known, n=2, cutoff=0.8) or difflib.get_close_matches(where, known, n=1)

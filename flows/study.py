@@ -34,7 +34,8 @@ def weight_settings(config: RetrainConfig) -> dict[str, Any]:
     groups = {name: getattr(config, name) for name in GROUPS} | {"train": config.train.without_placement}
     members = {str(number): own for number, own in enumerate(config.member_settings, start=1)}
     dumped = {name: group.model_dump(mode="json") for name, group in groups.items()}
-    return {**dumped, **({"members": members} if members else {})}
+    auxiliary = {"auxiliary": {"columns": config.auxiliary}} if config.auxiliary else {}
+    return {**auxiliary, **dumped, **({"members": members} if members else {})}
 
 
 def trained_of(outcomes: Mapping[str, Outcome]) -> Artefacts:

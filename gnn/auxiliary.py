@@ -40,7 +40,10 @@ class Auxiliary:
         for name, column in zip(names, values[train].unbind(1), strict=True):
             known = column[~column.isnan()]
             if len(known.unique()) < 2:
-                raise InputError(f"auxiliary: {name} has {len(known.unique())} different values in the training rows")
+                raise InputError(
+                    f"auxiliary: {name} has {'one value' if len(known) else 'no value'} in the training rows; two or "
+                    "more different ones can be learned"
+                )
             means.append(known.mean())
             deviations.append(known.std(correction=0))
         deviation = torch.stack(deviations)
@@ -58,7 +61,8 @@ class Auxiliary:
         errors = {}
         for name, mae in zip(self.names, found, strict=True):
             unit, known = unit_of(name), not math.isnan(mae)
-            log.info("auxiliary %s: validation MAE %s", name, f"{mae:.4g} {unit}" if known else "unknown: no value")
+            said = f"{mae:.4g} {unit}".rstrip() if known else "unknown: no row has a value"
+            log.info("auxiliary %s: validation MAE %s", name, said)
             errors[name] = {"unit": unit, "validation_mae": mae if known else None}
         return errors
 

@@ -115,6 +115,12 @@ class ModelConfig(BaseModel):
         None, ge=0.01, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
     )
     n_message: int = Field(3, ge=1, le=6, description="Layers of the message network (cogn).")
+    pooling: Literal["mean", "max"] = Field(
+        "mean",
+        exclude_if=lambda pooling: pooling == "mean",
+        description="A crystal's features from its atoms': their mean; or the largest, for what one atom or bond "
+        "decides, such as the highest phonon frequency.",
+    )
     max_l: int = Field(
         0,
         ge=0,

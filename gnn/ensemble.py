@@ -154,6 +154,7 @@ def together(facts: Sequence[Facts]) -> Facts:
         "parameters": sum(each["parameters"] for each in facts),
         "epochs": max(each["epochs"] for each in facts),
         **_common_recipe(facts),
+        **_mean_auxiliary(facts),
         "kept_epoch": kept.pop() if len(kept) == 1 else 0,  # no one epoch of the mean curve
         "seconds": sum(seconds),
         **{name: rate(name) for name in ("structures_per_second", "edges_per_second", "data_wait")},
@@ -166,6 +167,16 @@ def _common_recipe(facts: Sequence[Facts]) -> Facts:
     """What the members have in common of their recipes; a training that is older than recipes by size has none."""
     first, *others = (each.get("recipe", {}) for each in facts)
     return {"recipe": {n: v for n, v in first.items() if all(other.get(n) == v for other in others)}}
+
+
+def _mean_auxiliary(facts: Sequence[Facts]) -> Facts:
+    """The mean error of the members for each auxiliary target; they have the same validation rows."""
+    if "auxiliary" not in facts[0]:
+        return {}
+    errors = {name: [each["auxiliary"][name]["validation_mae"] for each in facts] for name in facts[0]["auxiliary"]}
+    means = {name: None if None in found else float(np.mean(found)) for name, found in errors.items()}
+    known = facts[0]["auxiliary"].items()
+    return {"auxiliary": {name: {**first, "validation_mae": means[name]} for name, first in known}}
 
 
 if __name__ == "__main__":

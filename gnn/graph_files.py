@@ -2,7 +2,8 @@
 
 Resident and streaming trainings read the same files. Resident maps them into memory, which the ranks of a machine
 share; streaming reads the graphs of a batch when it is cut, so that a training on any number of structures needs the
-memory of a batch and 32 bytes a structure. Both see the same batches and end with the same bytes.
+memory of a batch and 32 bytes a structure, 8 more an auxiliary target. Both see the same batches and end with the same
+bytes.
 """
 
 import contextlib

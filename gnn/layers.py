@@ -13,7 +13,7 @@ from gnn.batches import Batch
 from gnn.distributed import total_with_gradient
 from gnn.elements import HIGHEST, element_properties
 from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
-from gnn.segments import Segments, sum_of_each
+from gnn.segments import Segments, largest_of_each, sum_of_each
 
 Normalization = Literal["sum", "gated", "output", "none"]
 
@@ -216,3 +216,11 @@ def mean_pool(atom: Tensor, batch: Batch) -> Tensor:
     count = batch.multiplicity[:, None]
     total, atoms = (sum_of_each(value, batch.ptr, batch.batch) for value in (count * atom, count))
     return total / atoms.clamp(min=1)  # 0 for a crystal that counts for nothing
+
+
+def max_pool(atom: Tensor, batch: Batch) -> Tensor:
+    """The largest of each feature over the atoms of each crystal, however often an atom counts: (N, F) → (B, F)."""
+    return largest_of_each(atom, batch.ptr, batch.batch)
+
+
+POOLING = {"mean": mean_pool, "max": max_pool}

@@ -102,6 +102,12 @@ class ModelCard(BaseModel):
             raise ValueError("member_models: the first one is not `model`")
         return self
 
+    @model_validator(mode="after")
+    def _has_vectors_for_angles(self) -> Self:
+        if any(model.max_l for model in self.models) and not self.graph_config.get("vectors"):
+            raise ValueError("graph_config: has no vectors, and a model with max_l above 0 sees angles between them")
+        return self
+
     @field_validator("graph_config")
     @classmethod
     def _whole_graphs(cls, config: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def read_card(folder: Path) -> ModelCard:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-READOUT = ("n_h", "h_fea_len", "head")  # sizes of what makes a number of a crystal's features
+READOUT = ("n_h", "h_fea_len", "head", "pooling")  # of what makes a number of the atoms' features
 
 
 def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> ModelCard:

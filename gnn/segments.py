@@ -86,6 +86,26 @@ class _SumOfEach(torch.autograd.Function):
         return gradient.index_select(0, ctx.owner), None, None
 
 
+class _LargestOfEach(torch.autograd.Function):
+    """(N, F) → (B, F): the largest over the rows of each owner; rows that are the largest together share the gradient.
+
+    torch's own gradient gives each of several largest rows all of it, if it is negative (torch 2.13).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, start: Tensor, owner: Tensor) -> Tensor:
+        largest = torch.segment_reduce(value, "max", offsets=start, axis=0, unsafe=True)
+        ctx.is_largest, ctx.start, ctx.owner = value == largest.index_select(0, owner), start, owner
+        return largest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        chosen = ctx.is_largest.to(gradient.dtype)
+        shared = gradient / _sums(chosen, ctx.start)
+        return chosen * shared.index_select(0, ctx.owner), None, None
+
+
 @dataclass
 class Segments:
     """The edges of N = `atoms` atoms: `source` and `target` (E,) are atom indices, sorted by target.
@@ -169,6 +189,12 @@ def starts(count: Tensor) -> Tensor:
     start = torch.zeros(len(count) + 1, dtype=torch.long, device=count.device)
     torch.cumsum(count, 0, out=start[1:])
     return start
+
+
+def largest_of_each(value: Tensor, start: Tensor, owner: Tensor) -> Tensor:
+    """(N, F) → (B, F): the largest over each owner's rows, of which it has at least one; the rest as `sum_of_each`."""
+    largest: Tensor = _LargestOfEach.apply(value, start, owner)
+    return largest
 
 
 def _starts(rows: Tensor, count: int) -> Tensor:

@@ -193,6 +193,8 @@ def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -
     """
     streaming = streams(folder, spec.placement.data, device)
     graphs, target = open_graphs(folder, streaming=streaming)
+    if spec.model.max_l and not spec.graph_config.get("vectors"):
+        raise InputError("model.max_l: these graphs have no vectors, between which angles are; make them with vectors")
     edges = graphs.edge_counts()
     if device.type == "cuda" and not streaming:
         graphs = graphs.to(device)

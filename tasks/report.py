@@ -87,14 +87,14 @@ def about(downloaded: Artefact, structures: Artefact, graphs: Artefact, trained:
             **{name: parameters[name] for name in ("split", "model")},
             "train": with_recipe(parameters["train"], training),
             **({"start_from": training["start_from"]} if "start_from" in training else {}),
-            **({"auxiliary": auxiliary_of(graphs, training)} if "auxiliary" in graphs.parameters else {}),
+            **({"auxiliary": graphs.parameters["auxiliary"]} if "auxiliary" in graphs.parameters else {}),
             **({"members": _by_number(parameters["settings"])} if "settings" in parameters else {}),
         },
         "atoms": built["atoms"],
         "orbits": built["orbits"],
         "graph_edges": built["edges"],
         "material_page": downloaded.facts.get("material_page"),
-        **({"members": training["members"]} if "members" in training else {}),
+        **{name: training[name] for name in ("members", "auxiliary") if name in training},
         **{name: training[name] for name in TRAINING_FACTS},
     }
 
@@ -108,16 +108,6 @@ def with_recipe(train: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     chosen = {name: f"{value:g}, by {rows:,} training rows" for name, value in facts.get("recipe", {}).items()}
     used = {name: value for name, value in train.items() if name != "epochs" or not train.get("minutes")}
     return {name: chosen.get(name, value) if value is None else value for name, value in used.items()}
-
-
-def auxiliary_of(graphs: Artefact, facts: dict[str, Any]) -> dict[str, str]:
-    """How well each auxiliary target is learned, as far as the training's facts tell; an ensemble's do not."""
-    found = {}
-    for name in graphs.parameters["auxiliary"]:
-        known = facts.get("auxiliary", {}).get(name, {})
-        mae = known.get("validation_mae")
-        found[name] = "learned" if mae is None else f"learned, validation MAE {mae:.4g} {known['unit']}".rstrip()
-    return found
 
 
 def subject_of(downloaded: Artefact, structures: Artefact, trained: Artefact) -> dict[str, Any]:

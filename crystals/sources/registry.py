@@ -89,8 +89,9 @@ def check_source(
     else:
         name = source if source in SOURCES else str(Path(source).absolute())
         resolved = ResolvedSource(name, target_of(source, target), open_source(source).contents())
+    targets = targets_of(source) if auxiliary else []
     for column in auxiliary:
-        target_of(source, column)
+        _chosen(source, column, targets)
         if column == resolved.target:
             raise InputError(f"auxiliary: {column} is the target itself")
     return resolved
@@ -111,10 +112,15 @@ def target_of(source: str, target: str | None) -> str:
 
     Raises InputError if the source does not have it, or has several and none is given.
     """
+    known = targets_of(source)
+    return _chosen(source, target or known[0] if source == MATERIALS_PROJECT else target, known)
+
+
+def targets_of(source: str) -> list[str]:
+    """The columns that can be the target; of the Materials Project with the default first."""
     if source == MATERIALS_PROJECT:
-        known = MaterialsProject(MaterialsProjectQuery()).targets()
-        return _chosen(source, target or known[0], known)
-    return _chosen(source, target, open_source(source).targets())
+        return MaterialsProject(MaterialsProjectQuery()).targets()
+    return open_source(source).targets()
 
 
 def _chosen(source: str, target: str | None, targets: list[str]) -> str:

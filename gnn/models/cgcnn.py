@@ -9,17 +9,18 @@ from torch.nn import functional
 from gnn.batches import Batch
 from gnn.config import ModelConfig
 from gnn.heads import HEADS
-from gnn.layers import AtomEmbedding, CGConv, GaussianBasis, mean_pool
+from gnn.layers import POOLING, AtomEmbedding, CGConv, GaussianBasis
 
 
 class CGCNN(nn.Module):
-    """Atom embedding, `n_conv` gated convolutions (Eq. 5), mean over atoms, `n_h` softplus layers, one number out."""
+    """Atom embedding, `n_conv` gated convolutions (Eq. 5), pooling, `n_h` softplus layers, one number out."""
 
     capturable = True  # as a CUDA graph
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len
+        self.pooling = config.pooling
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
         self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
         edge_features = len(self.basis.centres)
@@ -47,8 +48,8 @@ class CGCNN(nn.Module):
         return value.squeeze(1)
 
     def pool(self, atom: Tensor, batch: Batch) -> Tensor:
-        """(N, F) → (B, F): the mean over a crystal's atoms."""
-        return mean_pool(atom, batch)
+        """(N, F) → (B, F): over a crystal's atoms, the mean or what `pooling` says."""
+        return POOLING[self.pooling](atom, batch)
 
     def gates(self, batch: Batch) -> list[Tensor]:
         """The gate of each edge in each layer, its mean over features: `n_conv` tensors (E,); none without gates."""

@@ -13,7 +13,7 @@ from gnn.angles import ThreeBody
 from gnn.batches import Batch
 from gnn.config import ModelConfig
 from gnn.heads import HEADS
-from gnn.layers import AtomEmbedding, EdgeLinear, GaussianBasis, mean_pool
+from gnn.layers import POOLING, AtomEmbedding, EdgeLinear, GaussianBasis
 from gnn.segments import Segments
 
 
@@ -36,13 +36,14 @@ class Block(nn.Module):
 
 
 class CoGN(nn.Module):
-    """Embedding of atoms and of edges, `n_conv` blocks, mean over atoms, `n_h` hidden layers, one number a crystal."""
+    """Embedding of atoms and of edges, `n_conv` blocks, pooling, `n_h` hidden layers, one number a crystal."""
 
     capturable = True  # as a CUDA graph
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features, hidden = config.atom_fea_len, config.h_fea_len
+        self.pooling = config.pooling
         self.basis = GaussianBasis(0.0, config.gaussian_stop, config.gaussian_step, config.gaussian_sigma)
         self.atoms = AtomEmbedding(features, embedding=config.embedding, properties=config.properties)
         self.edges = nn.Linear(len(self.basis.centres), features)
@@ -59,7 +60,7 @@ class CoGN(nn.Module):
             edge = self.angles(atom, edge, batch.edge_vector, batch.segments)
         for block in self.blocks:
             atom = block(atom, edge, batch.segments)
-        crystal = mean_pool(atom, batch)
+        crystal = POOLING[self.pooling](atom, batch)
         for layer in self.hidden:
             crystal = functional.silu(layer(crystal))
         value: Tensor = self.out(crystal)

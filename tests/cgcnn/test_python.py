@@ -238,6 +238,13 @@ def test_a_model_that_is_not_there_is_said_in_one_line(store, arguments, message
     assert "\n" not in str(fault.value)
 
 
+def test_graphs_of_a_model_have_its_neighbours(model, structures):
+    (graph,) = model.graphs(structures[0])
+    degree = torch.bincount(graph.edge_index[1])
+    assert (degree >= model.graph_config.max_neighbors).all()
+    assert len(graph.z) == len(structures[0])
+
+
 def test_graphs_are_pyg_data_whose_vectors_have_their_lengths(structures):
     data = cgcnn.graphs([structures[0], AseAtomsAdaptor.get_atoms(structures[1])], cutoff=6.0, max_neighbors=8)
     batch = Batch.from_data_list(data)

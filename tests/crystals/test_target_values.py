@@ -58,9 +58,12 @@ def test_huge_values_are_a_warning_that_names_the_column(values, said, tmp_path,
     assert not said or f"target gap: {said} values are 1e+17 or beyond" in warnings[0]
 
 
-def test_a_row_may_lack_an_auxiliary_value_and_one_that_is_not_finite_is_none(tmp_path):
+def test_a_row_may_lack_an_auxiliary_value_and_one_that_is_not_finite_is_none(tmp_path, caplog):
+    caplog.set_level("INFO")
     facts = validated([1, 2, 3, 4], tmp_path, [None, float("inf"), -1.5, float("nan")])
     assert facts["accepted"] == 4
+    assert facts["auxiliary"] == {"energy": 1}
+    assert "auxiliary energy: 1 of them have a value; 2 are left out, for they are no finite numbers" in caplog.text
     tables = [pq.read_table(path) for path in (tmp_path / "out").glob("structures-*")]
     found = {row["gap"]: row["energy"] for table in tables for row in table.to_pylist()}
     assert found == {1: None, 2: None, 3: -1.5, 4: None}

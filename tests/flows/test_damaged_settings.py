@@ -40,7 +40,10 @@ SETTINGS = {
         "auxiliary=[energy_ev, b]": "no target",
         "model.max_l=2": "max_l is for cogn alone; allowed for cgcnn is 0",
         "model.name=a.b:C": "reduce_symmetry has to be false for a.b:C",
-        "model={name: cogn, max_l: 2}": "vectors has to be true for model.max_l above 0",
+        "model={name: cogn, max_l: 2}": "cgcnn: graphs: vectors has to be true for model.max_l above 0, whose angles "
+        "are between vectors of edges\n",
+        "graphs={vectors: true, shell_tolerance: null}": "shell_tolerance cannot be null with vectors",
+        "auxiliary=['']": "at least 1 character",
     },
     **{f"source={'x' * 5000}": "no such file", f"store={'x' * 300}": "File name too long", "source=a\x1bb": "YAML"},
 }

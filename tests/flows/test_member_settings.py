@@ -46,6 +46,7 @@ def test_without_them_a_configuration_has_no_word_of_them():
             "member 2: train.lerning_rate: no such key; did you mean train.learning_rate",
         ),
         ([{}, {"model.name": "package:Class"}], "reduce_symmetry has to be false for package:Class"),
+        ([{}, {"model.name": "cogn", "model.max_l": 2}], "vectors has to be true for model.max_l above 0"),
         ([{}, {"model": {"n_conv": 2}}], "member 2: model: members differ in keys of model and train alone, as model."),
         ([{}] * 101, "at most 100 items"),
         ({"model.n_conv": 2}, "Input should be a valid list"),

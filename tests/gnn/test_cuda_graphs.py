@@ -18,7 +18,7 @@ CONFIGS = [
     ModelConfig(normalization="gated"),
     ModelConfig(normalization="output"),
     ModelConfig(name="cogn"),
-    ModelConfig(name="cogn", max_l=2),
+    ModelConfig(name="cogn", max_l=2, pooling="max"),
 ]
 each_model = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.name}-{c.normalization}-{c.gate}-{c.max_l}")
 

@@ -6,8 +6,8 @@ from torch_geometric.nn import CGConv as PyGConv
 
 from gnn.batches import Batch
 from gnn.elements import HIGHEST, element_properties
-from gnn.layers import AtomEmbedding, BatchNorm, CGConv, GaussianBasis, mean_pool
-from gnn.segments import Segments
+from gnn.layers import AtomEmbedding, BatchNorm, CGConv, GaussianBasis, max_pool, mean_pool
+from gnn.segments import Segments, largest_of_each
 
 F, K, N, E = 8, 5, 7, 40
 
@@ -93,7 +93,7 @@ def test_an_atom_of_nothing_is_refused():
         AtomEmbedding(F, embedding=False, properties=False)
 
 
-def test_pooling_is_the_mean_over_atoms():
+def test_pooling_is_the_mean_over_atoms_or_the_largest():
     atoms = torch.tensor([[1.0], [3.0], [5.0]])
     none = torch.zeros(0, dtype=torch.long)
     two = Batch(
@@ -106,6 +106,15 @@ def test_pooling_is_the_mean_over_atoms():
         rows=torch.arange(2),
     )
     assert mean_pool(atoms, two).tolist() == [[2.5], [5.0]]
+    assert max_pool(atoms, two).tolist() == [[3.0], [5.0]]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rows_that_are_the_largest_together_share_the_gradient(sign):
+    value = torch.tensor([[2.0], [2.0], [1.0], [3.0]], requires_grad=True)
+    largest = largest_of_each(value, torch.tensor([0, 3, 4]), torch.tensor([0, 0, 0, 1]))
+    (gradient,) = torch.autograd.grad(sign * largest.sum(), value)
+    assert (sign * gradient).flatten().tolist() == [0.5, 0.5, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -20,6 +20,17 @@ CPU = torch.device("cpu")
 CONFIG = ModelConfig(atom_fea_len=4, h_fea_len=4, n_conv=1)
 
 
+def test_a_model_with_angles_needs_vectors(original, tmp_path):
+    known = read_card(original).model_dump()
+    angles = {**known, "model": ModelConfig(name="cogn", max_l=2).model_dump()}
+    (tmp_path / "model.json").write_text(json.dumps(angles))
+    with pytest.raises(InputError, match="graph_config: has no vectors, and a model with max_l above 0"):
+        read_card(tmp_path)
+    angles["graph_config"] |= {"vectors": True}
+    (tmp_path / "model.json").write_text(json.dumps(angles))
+    assert read_card(tmp_path).model.max_l == 2
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")

@@ -117,7 +117,7 @@ def _run(view: dict[str, Any]) -> str:
         ["waiting for data", f"{about.data_wait:.1%} of the time, {about.data} graphs"],
         ["peak memory", f"{about.peak_memory_mib:,} MiB a process"],
         *(
-            [f"validation MAE of {escaped(name)}, learned beside it", each.text]
+            [f"auxiliary {escaped(name)}, validation MAE", each.text]
             for name, each in about.auxiliary.items()
         ),
     ]

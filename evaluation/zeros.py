@@ -15,8 +15,11 @@ SHARE = 0.05  # of the training rows that are 0, and that are not, at least
 
 
 def zero_inflated(target: Values) -> bool:
-    """Whether many of the training targets (n,) are exactly 0, and many are not."""
-    return len(target) > 0 and SHARE <= float((target == 0).mean()) <= 1 - SHARE
+    """Whether many of the training targets (n,) are exactly 0, and many are not; none is below 0.
+
+    Energies of both signs may have zeros, such as those of elements, but these are values like others.
+    """
+    return len(target) > 0 and target.min() >= 0 and SHARE <= float((target == 0).mean()) <= 1 - SHARE
 
 
 def threshold(target: Values, predicted: Values) -> float:

@@ -53,6 +53,13 @@ def test_a_target_that_is_hardly_ever_or_nearly_always_zero_has_no_such_numbers(
     assert zeros.measure(target, target, split) is None
 
 
+def test_zeros_of_a_target_of_both_signs_are_values_like_others():
+    split = np.array(["train"] * 50 + ["test"] * 50, dtype=object)
+    target = np.tile([0.0, 0.0, 1.0, -1.0], 25)
+    assert zeros.measure(np.abs(target), target, split) is not None
+    assert zeros.measure(target, target, split) is None
+
+
 def test_the_report_says_both_errors_and_how_many_are_called_right(make_run, table):
     random = np.random.default_rng(1)
     target = np.maximum(random.normal(0, 1, 400), 0)

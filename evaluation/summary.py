@@ -116,10 +116,7 @@ def _run(view: dict[str, Any]) -> str:
         ["throughput", throughput(about.structures_per_second, about.edges_per_second)],
         ["waiting for data", f"{about.data_wait:.1%} of the time, {about.data} graphs"],
         ["peak memory", f"{about.peak_memory_mib:,} MiB a process"],
-        *(
-            [f"auxiliary {escaped(name)}, validation MAE", each.text]
-            for name, each in about.auxiliary.items()
-        ),
+        *([f"auxiliary {escaped(name)}, validation MAE", each.text] for name, each in about.auxiliary.items()),
     ]
     rows += [
         [escaped(f"{group}.{name}" if group else name), escaped(value)]

@@ -207,10 +207,11 @@ def _write(shard: Path, targets: list[str], folder: Path, before: list[int]) -> 
 
 def _write_at(folder: Path, name: str, first: int, values: np.ndarray) -> None:
     """Write `values` at the place of element number `first` of a file, whichever rank writes what is before it."""
-    content = np.ascontiguousarray(values, DTYPES[name.partition("-")[0]]).tobytes()
+    dtype = np.dtype(DTYPES[name.partition("-")[0]])  # an auxiliary target's file has a number after its name
+    content = np.ascontiguousarray(values, dtype).tobytes()
     file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        written, start = 0, first * np.dtype(DTYPES[name.partition("-")[0]]).itemsize
+        written, start = 0, first * dtype.itemsize
         while written < len(content):
             written += os.pwrite(file, content[written:], start + written)
     finally:

@@ -1,6 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Hundreds of processes are started here, by the steps of a run and by the tests: each would compile our modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install dev docs retrain serve deploy test lint bench clean
 
 install: .venv/installed

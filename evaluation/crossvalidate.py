@@ -137,6 +137,7 @@ def _sections(
     groups = [
         _groups(errors, "elements", "By number of elements", None if classes else scale),
         _groups(errors, "crystal_system", "By crystal system", None if classes else scale),
+        _groups(errors, "space_group", "By space group (the ten most frequent)", None if classes else scale),
     ]
     return [
         Section("The folds", tables=tables),
@@ -213,12 +214,15 @@ def _published(spec: CrossvalidateSpec, rows: Rows, scale: Scale) -> list[Table]
     return [Table("Published errors", head, [*cells[:place], ours, *cells[place:]], caption=same, words=2, best=place)]
 
 
+HEADS = {"elements": "Elements", "crystal_system": "System", "space_group": "Space group"}
+
+
 def _groups(errors: Rows, kind: str, title: str, scale: Scale | None) -> Table | None:
     rows = figures.group_rows(errors, kind, scale)
     if not rows:
         return None
     unit = f" ({scale.unit})" if scale and scale.unit else ""
-    head = ["Elements" if kind == "elements" else "System", f"MAE{unit}" if scale else "Wrong", "Structures"]
+    head = [HEADS[kind], f"MAE{unit}" if scale else "Wrong", "Structures"]
     return Table(title, head, [[row["key"], row["text"], f"{row['count']:,}"] for row in rows], width="half")
 
 

@@ -7,6 +7,7 @@ classification, `target` is 0 or 1 and `predicted` is the probability of 1.
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from storage.schemas import ERRORS, MATERIAL_ID, WORST, write_table
 log = logging.getLogger(__name__)
 
 N_WORST = 20
+N_SPACE_GROUPS = 10
 HELD = ("observed", "promised")
 
 
@@ -160,9 +162,10 @@ def by_distance(table: pa.Table, task: str) -> tuple[list[tuple[str, NDArray[np.
 def errors_by_group(
     table: pa.Table, task: str, distances: Sequence[tuple[str, NDArray[np.float64]]] = (), *, zero: bool = False
 ) -> pa.Table:
-    """Mean absolute error of the test rows by elements, their number, crystal system, and distance (schemas.ERRORS).
+    """Mean absolute error of the test rows by elements, their number, symmetry, and distance (schemas.ERRORS).
 
-    With `zero`, of those whose target is 0 and of the others, too.
+    Symmetry: by crystal system, and by the N_SPACE_GROUPS most frequent space groups. With `zero`, of those rows whose
+    target is 0 and of the others, too.
 
     In the unit of the target; for the task classification, the share of rows in the wrong class at probability ½.
     """
@@ -173,8 +176,11 @@ def errors_by_group(
     row_of = np.repeat(np.arange(len(atoms)), n_elements)
     z_of = np.concatenate([*atoms, np.empty(0, int)]).astype(int)
     rows = [("elements", str(n), error[n_elements == n]) for n in np.unique(n_elements)]
-    system = np.array([crystal_system(n) if n else "" for n in test["spacegroup_number"].to_pylist()], dtype=object)
+    space_group = np.array([n or 0 for n in test["spacegroup_number"].to_pylist()], dtype=int)
+    system = np.array([crystal_system(n) if n else "" for n in space_group], dtype=object)
     rows += [("crystal_system", name, error[system == name]) for name in LAST_OF_SYSTEM.values()]
+    frequent = Counter(space_group[space_group > 0].tolist()).most_common(N_SPACE_GROUPS)
+    rows += [("space_group", str(n), error[space_group == n]) for n, _ in sorted(frequent)]
     rows += [("element", SYMBOLS[z - 1], error[row_of[z_of == z]]) for z in np.unique(z_of)]
     rows += [("distance", name, part) for name, part in distances]
     is_zero = _column(test, "target") == 0

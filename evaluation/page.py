@@ -126,6 +126,7 @@ def gather(spec: ReportSpec) -> dict[str, Any]:
         "splits": [(name, metrics[name]) for name in SPLITS if metrics[name]["count"]],
         "elements": figures.group_rows(errors, "elements", by),
         "systems": figures.group_rows(errors, "crystal_system", by),
+        "space_groups": figures.group_rows(errors, "space_group", by),
         "distances": figures.group_rows(errors, "distance", by),
         "distance": distance_note(metrics["distance"]),
         "zeros": figures.group_rows(errors, "zero", by),

@@ -22,6 +22,7 @@ def summary(view: dict[str, Any]) -> str:
     for heading, rows in (
         ("number of elements", view["elements"]),
         ("crystal system", view["systems"]),
+        ("space group", view["space_groups"]),
         ("distance from the training structures", view["distances"]),
         ("reference value", view["zeros"]),
     ):

@@ -231,7 +231,7 @@ GATES = pa.schema(
 
 ERRORS = pa.schema(
     [
-        _field("kind", pa.string()),  # elements (how many), crystal_system, element, distance, zero
+        _field("kind", pa.string()),  # elements (how many), crystal_system, space_group, element, distance, zero
         _field("key", pa.string()),
         _field("count", pa.int64()),  # test rows in the group
         _field("mae", pa.float64(), "of the target"),  # classification: share of rows put in the wrong class

@@ -13,7 +13,7 @@ def title_key(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"title": arguments["downloaded"].facts["title"]}
 
 
-@step(version=4, extra_key=title_key)
+@step(version=5, extra_key=title_key)
 def evaluate(trained: Artefact, downloaded: Artefact, context: RunContext) -> BuildPlan:
     """Errors by split, element, composition and symmetry, beside the baseline and the published figures."""
     spec = {

@@ -19,7 +19,7 @@ def folds_of(structures: Artefact, split: SplitConfig, wanted: tuple[int, ...] |
     return choose(published_folds(files, split), split, wanted)
 
 
-@step(version=1, extra_key=study_key("crossvalidate"), on_complete=publish_study)
+@step(version=2, extra_key=study_key("crossvalidate"), on_complete=publish_study)
 def crossvalidate(
     downloaded: Artefact,
     structures: Artefact,

@@ -28,6 +28,10 @@ import pyarrow.parquet as pq
 WIDE = ("--config", "cogn", "--set", "model.atom_fea_len=128")
 LONG = ("--set", "train.epochs=144", "--set", "train.batch_size=128", "--set", "train.ema=0.999")
 PRETRAINED = ("--set", "train.epochs=110", "--set", "train.batch_size=128", "--set", "train.ema=0.999")
+NOMAD_LONG = (
+    *("--set", "train.minutes=85", "--set", "train.batch_size=16"),
+    *("--set", "train.ema=0.999", "--set", "train.learning_rate=0.001"),
+)
 HARDLY_HELD_OUT = ("--set", "split.test=0.01", "--set", "split.validation=0.01")
 OTHER = "mp2019_other.parquet"
 
@@ -70,6 +74,12 @@ RECORDS = {
     "phonons": Record("crossvalidate", *PHONONS, COGN, FOLDS),
     "phonons-ensemble": Record("crossvalidate", *PHONONS, (*COGN, "--set", "train.members=4"), FOLDS),
     "phonons-max": Record("crossvalidate", *PHONONS, (*COGN, *LARGEST), FOLDS),
+    "phonons-both": Record(
+        "crossvalidate",
+        *PHONONS,
+        (*COGN, "--set", "member_settings=[{model.pooling: max}, {model.pooling: mean}]"),
+        FOLDS,
+    ),
     "phonons-cgcnn": Record("crossvalidate", *PHONONS, (), FOLDS),
     "phonons-cgcnn-max": Record("crossvalidate", *PHONONS, LARGEST, FOLDS),
     "jdft2d": Record("crossvalidate", *LAYERS, (*COGN, "--set", "train.epochs=300"), FOLDS),
@@ -84,6 +94,7 @@ RECORDS = {
     "nomad-energy-cogn": Record("retrain", *NOMAD_ENERGY, COGN),
     "nomad-gap": Record("retrain", *NOMAD_GAP),
     "nomad-gap-cogn": Record("retrain", *NOMAD_GAP, COGN),
+    "nomad-energy-pretrained": Record("retrain", *NOMAD_ENERGY, (*WIDE, *NOMAD_LONG), start="mp2019-energy"),
     "nomad-space-group": Record(
         "retrain",
         *NOMAD_ENERGY,

@@ -8,13 +8,14 @@ import math
 from gnn.config import SplitConfig, TrainConfig
 
 CHOSEN = {"epochs", "batch_size", "learning_rate"}
-FEW, MANY = 900, 3_000  # training rows between which nothing depends on their number
+FEW, MANY = 900, 15_000  # training rows between which the number of epochs does not depend on theirs
 MOST_EPOCHS = 3  # times those of that middle, of few rows
 BATCHES = ((30_000, 128), (10_000, 64), (0, 32))  # from so many rows on
 # By the name of the model; those of other packages are trained as cgcnn. Message networks without batch norm want
 # smaller steps, and more of them.
 EPOCHS = {"cogn": 300}
 RATES = {"cogn": 2e-3}
+MANY_FOR = {"cogn": 3_000}  # where MANY would be too long: an epoch takes ten times as long
 
 
 class Recipe(TrainConfig):
@@ -34,7 +35,7 @@ def recipe_for(config: TrainConfig, model: str, rows: int) -> Recipe:
     """`config` with what it leaves open, for the model of this name and so many training rows."""
     middle = Recipe()
     usual = {
-        "epochs": math.ceil(EPOCHS.get(model, middle.epochs) * _share_of_epochs(rows)),
+        "epochs": math.ceil(EPOCHS.get(model, middle.epochs) * _share_of_epochs(rows, MANY_FOR.get(model, MANY))),
         "batch_size": next(size for least, size in BATCHES if rows >= least),
         "learning_rate": RATES.get(model, middle.learning_rate),
     }
@@ -42,11 +43,11 @@ def recipe_for(config: TrainConfig, model: str, rows: int) -> Recipe:
     return Recipe(**said | {name: value for name, value in usual.items() if said[name] is None})
 
 
-def _share_of_epochs(rows: int) -> float:
+def _share_of_epochs(rows: int, many: int) -> float:
     """Fewer rows are seen more often, so that steps do not become few; more rows less often, as epochs take longer."""
     if rows < FEW:
         return min(FEW / max(rows, 1), MOST_EPOCHS)
-    return float(min((MANY / rows) ** (1 / 3), 1.0))
+    return float(min((many / rows) ** (1 / 3), 1.0))
 
 
 def expected_rows(structures: int, split: SplitConfig) -> int:

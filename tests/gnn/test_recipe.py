@@ -37,6 +37,11 @@ def test_a_thousand_or_two_have_the_recipe_that_was_measured_on_them(rows):
     assert recipe_for(TrainConfig(), "cogn", rows).epochs == 300
 
 
+def test_fifteen_thousand_are_seen_as_often_as_a_thousand_but_not_by_the_slow_model():
+    assert recipe_for(TrainConfig(), "cgcnn", 15_000).epochs == recipe_for(TrainConfig(), "cgcnn", 1_000).epochs == 100
+    assert recipe_for(TrainConfig(), "cogn", 15_000).epochs < 200
+
+
 def test_the_training_says_it_and_keeps_it(spec, caplog):
     caplog.set_level(logging.INFO)
     facts = train.build(spec(epochs=None, minutes=1e-9, learning_rate=0.01))

@@ -1,22 +1,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Half of the time of an installation is the compilation of modules that nobody imports; the others are at first import.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 # Hundreds of processes are started here, by the steps of a run and by the tests: each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install dev docs retrain serve deploy test lint bench clean
+.PHONY: install dev docs retrain serve deploy test pytest lint bench clean
 
 install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 " + "install")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps -e .
 	@touch $@
 
 dev: .venv/installed-dev
 .venv/installed-dev: .venv/installed-docs requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(PIP) -r requirements-dev.lock
 	@touch $@
 
 docs: .venv/installed-docs  ## the site in site/; for its search: python -m http.server -b 127.0.0.1 -d site
@@ -24,7 +26,7 @@ docs: .venv/installed-docs  ## the site in site/; for its search: python -m http
 	@echo site/index.html
 
 .venv/installed-docs: .venv/installed requirements-docs.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	$(PIP) -r requirements-docs.lock
 	@touch $@
 
 retrain: install  ## the main job on the embedded alloys
@@ -38,7 +40,9 @@ deploy: install  ## pools and deployments on the server of PREFECT_API_URL; STOR
 
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there
-	$(MAKE) lint
+	$(MAKE) --jobs 2 lint pytest  # side by side: there are moments in which the tests wait for something
+
+pytest: dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: dev

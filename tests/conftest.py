@@ -1,6 +1,7 @@
 """Settings that must stand before Prefect is imported, here and in every process that a test starts."""
 
 import atexit
+import functools
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from typing import Any
 
 import boto3
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -47,10 +49,10 @@ SERVICE = Path(__file__).parent / "service"
 # whole flow: they go to one of several processes, and it is made once.
 LONG = """
 flows/test_retrain.py flows/test_terminal.py flows/test_promotion.py flows/test_predict.py \
-flows/test_predict_resume.py flows/test_members.py flows/test_sweep.py flows/test_sweep_ensemble.py
+flows/test_predict_resume.py flows/test_members.py flows/test_sweep.py flows/test_sweep_ensemble.py \
+flows/test_sweep_pruning.py
 deployments/test_serve.py
 flows/test_materials_project.py
-flows/test_sweep_pruning.py
 gnn/test_ranks.py
 cgcnn/test_python.py
 cgcnn/test_notebooks.py
@@ -110,7 +112,7 @@ class MaterialsProject:
 
     key = "abcdefghijklmnopqrstuvwxyz012345"
     version = "2025.09.25"
-    count = 1000
+    count = 600
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}/"
@@ -193,10 +195,27 @@ def ask_server() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, free_port, wait_until) -> Iterator[str]:
+def prefect_home(tmp_path_factory) -> Callable[[Path], Path]:
+    """prefect_home(folder): fills a PREFECT_HOME with the database that a server makes there at its first start.
+
+    That takes three times as long as the rest of the start, so it is made once for all processes of the tests.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-home"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            new = tmp_path_factory.mktemp("prefect-home")
+            upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            subprocess.run(upgrade, env={**os.environ, "PREFECT_HOME": str(new)}, check=True, capture_output=True)
+            new.rename(made)
+    return functools.partial(shutil.copytree, made, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, free_port, wait_until, prefect_home) -> Iterator[str]:
     """The API address of a Prefect server that lives as long as the session."""
     port = free_port()
-    home = tmp_path_factory.mktemp("server")
+    home = prefect_home(tmp_path_factory.mktemp("server"))
     schedules_at_once = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
     environment = {**os.environ, "PREFECT_HOME": str(home), **schedules_at_once}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]

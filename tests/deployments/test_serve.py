@@ -105,8 +105,9 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, free_port, ask_server, new_bucket):
+def service(tmp_path_factory, free_port, ask_server, new_bucket, prefect_home):
     folder = tmp_path_factory.mktemp("serve")
+    prefect_home(folder / "home")
     made = Service(folder, new_bucket(), (free_port(), free_port()), ask_server)
     made.start()
     yield made

@@ -34,17 +34,27 @@ def cgcnn(environment) -> Cgcnn:
 
 
 @pytest.fixture
-def dask(environment, free_port, wait_until, tmp_path) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
-    """The address of a scheduler, and its two workers. It knows both: a flow that begins before gives all to one."""
+def dask_environment(environment) -> dict[str, str]:
+    """The environment of a Dask cluster; a test may give it another one."""
+    return environment
+
+
+@pytest.fixture
+def dask(request, dask_environment, free_port, wait_until, tmp_path) -> Iterator[tuple[str, list[Any]]]:
+    """The address of a scheduler, and its workers: as many as the fixture's parameter says.
+
+    It knows them all: a flow that begins before gives all to one.
+    """
     address = f"tcp://127.0.0.1:{free_port()}"
     scheduler = ["scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--no-dashboard"]
     worker = ["worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard"]
-    logs = [tmp_path / name for name in ("scheduler", "one", "other")]
+    commands = [scheduler, *[worker] * request.param]
+    logs = [tmp_path / f"dask-{number}" for number in range(len(commands))]
     started = []
-    for command, path in zip((scheduler, worker, worker), logs, strict=True):
+    for command, path in zip(commands, logs, strict=True):
         with path.open("w") as log:
             dask = [sys.executable, "-m", "dask", *command]
-            started.append(subprocess.Popen(dask, env=environment, stdout=log, stderr=log))
+            started.append(subprocess.Popen(dask, env=dask_environment, stdout=log, stderr=log))
     for process, path in zip(started[1:], logs[1:], strict=True):
         wait_until(lambda path=path: "Registered to" in path.read_text(), process, path)
     yield address, started[1:]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 ROWS = 1600  # two shards
 FLOW = """
 import sys
@@ -30,6 +32,27 @@ if __name__ == "__main__":
 """
 
 
+# The programs of both shards run at the same time, and for long enough to be caught at it.
+TOGETHER = """
+import pathlib, sys, time
+if "crystals.graphs" in sys.orig_argv:
+    work = pathlib.Path(sys.orig_argv[-1]).parents[1]
+    for _ in range(300):
+        if len(list(work.glob("graph-shard-*/spec.json"))) + len(list(work.parent.glob("graph-shard/*"))) == 2:
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+"""
+
+
+@pytest.fixture
+def dask_environment(environment, tmp_path_factory):
+    hooks = tmp_path_factory.mktemp("hooks")
+    (hooks / "sitecustomize.py").write_text(TOGETHER)
+    return {**environment, "PYTHONPATH": str(hooks)}
+
+
+@pytest.mark.parametrize("dask", [2], indirect=True)
 def test_the_shard_of_a_killed_worker_is_made_by_the_other(dask, environment, tmp_path):
     address, workers = dask
     rows = (

@@ -105,6 +105,7 @@ def test_a_url_that_leads_nowhere_is_one_line(monkeypatch):
             Store.at(url).check()
     S3FileSystem.clear_instance_cache()  # they know the address of before
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(WorldError, match="Could not connect"):
         Store.at("s3://elsewhere/store").check()
     S3FileSystem.clear_instance_cache()

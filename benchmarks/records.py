@@ -62,6 +62,8 @@ NOMAD_GAP = ("nomad2018.parquet", "band_gap_ev")
 MP_ENERGY = ("mp2018.parquet", "formation_energy_per_atom_ev")
 MP_GAP = ("mp2018.parquet", "band_gap_ev")
 PEROVSKITES = ("perov5.parquet", "heat_all_ev")
+AFLOW = "aflow_elastic.parquet"
+LOG = ("--set", "model.head=log")
 COGN = ("--config", "cogn")
 LARGEST = ("--set", "model.pooling=max")
 DRAWN = ("--set", "split.published=false", "--set", "split.folds=5")
@@ -86,6 +88,12 @@ RECORDS = {
     "perovskites": Record("crossvalidate", *PEROVSKITES, DRAWN, "five folds drawn by hash"),
     "perovskites-longer": Record(
         "crossvalidate", *PEROVSKITES, (*DRAWN, "--set", "train.epochs=240"), "five folds drawn by hash"
+    ),
+    "aflow-bulk": Record("retrain", AFLOW, "bulk_modulus_gpa"),
+    "aflow-debye": Record("retrain", AFLOW, "debye_temperature_k", LOG),
+    "aflow-shear": Record("retrain", AFLOW, "shear_modulus_gpa", LOG),
+    "aflow-conductivity": Record(
+        "retrain", AFLOW, "thermal_conductivity_w_per_mk", ("--set", "split.column=split_thermal", *LOG)
     ),
     "nomad-energy": Record("retrain", *NOMAD_ENERGY),
     "nomad-energy-cogn": Record("retrain", *NOMAD_ENERGY, COGN),

@@ -18,7 +18,7 @@ PUBLISHED = {  # for weights of others: they predict, and are not trained here
 }
 
 
-HeadName = Literal["point", "mean-variance", "hurdle"]
+HeadName = Literal["point", "log", "mean-variance", "hurdle"]
 Group = Literal["material", "formula", "chemical_system", "space_group", "prototype", "time"]
 
 
@@ -132,8 +132,9 @@ class ModelConfig(BaseModel):
     head: HeadName = Field(
         "point",
         exclude_if=lambda head: head == "point",
-        description="What is predicted: one value; mean-variance: also the standard deviation of its error; hurdle: is "
-        "it above 0, and how large then (band gaps: 0 for metals).",
+        description="What is predicted: one value; log: its logarithm, for values above 0 over several powers of ten; "
+        "mean-variance: also the standard deviation of its error; hurdle: is it above 0, and how large then (band gaps "
+        "of metals are 0).",
     )
 
     @model_validator(mode="after")
@@ -150,8 +151,9 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_head(self) -> Self:
-        if self.head != "point" and self.name not in MODELS:
-            raise ValueError(f"head {self.head} is for {' and '.join(MODELS)} alone; allowed for {self.name} is point")
+        if self.head not in ("point", "log") and self.name not in MODELS:
+            own = " and ".join(MODELS)
+            raise ValueError(f"head {self.head} is for {own} alone; allowed for {self.name} are point and log")
         return self
 
     @field_validator("name")

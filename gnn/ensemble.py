@@ -50,7 +50,7 @@ def build(spec: EnsembleSpec) -> Facts:
         _refuse_divergence(deviations)
     card = card.model_copy(update={"members": len(tables)})
     if card.task == "regression":
-        found = _calibrated(tables[0], *mean_and_spread(values, deviations), card.deviation, spec.coverage)
+        found = _calibrated(tables[0], *mean_and_spread(values, deviations), spec.coverage)
         card = card.model_copy(update={"calibration": found})
     for folder, name in zip(spec.members, weights_of(card.members), strict=True):
         shutil.copyfile(folder / WEIGHTS, spec.output / name)
@@ -102,10 +102,11 @@ def _refuse_divergence(values: Floats) -> None:
             )
 
 
-def _calibrated(table: pa.Table, mean: Floats, spread: Floats, deviation: float, coverage: float) -> Calibration:
-    """`mean`, `spread` (M,) of all rows of the predictions `table`; `deviation` of the training targets."""
+def _calibrated(table: pa.Table, mean: Floats, spread: Floats, coverage: float) -> Calibration:
+    """`mean`, `spread` (M,) of all rows of the predictions `table`."""
     split, target = table["split"].to_numpy(), np.asarray(table["target"].to_numpy(), dtype=float)
-    floor = floor_of(spread[split == "train"], deviation)
+    train = split == "train"
+    floor = floor_of(spread[train], float(target[train].std()) or 1.0)
     watched = split == "validation"
     found = calibrate(mean[watched] - target[watched], spread[watched], floor, coverage)
     log.info(

@@ -22,6 +22,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 # Of the density exp(−loss(x)) / Z, by which a loss is a likelihood: Laplace's, the normal one, and one between them.
 DEVIATION_OF = {"l1": math.sqrt(2), "mse": math.sqrt(0.5), "huber": 1.4981}
+FARTHEST = 20.0  # deviations from the mean: no logarithm of a million values is as far, and no power overflows
 SMALLEST = math.log(1e-3)  # of the logarithm of a predicted deviation: else that of a known row falls without an end
 
 
@@ -60,6 +61,29 @@ class Head:
         """(…, M, W) → (…, M) the standard deviation of the error, in the target's unit; None where none is trained."""
         del output
         return None
+
+
+class Logarithm(Head):
+    """The standardised natural logarithm of a target above 0: an error counts relative to the value."""
+
+    @classmethod
+    def fit(cls, target: Tensor) -> Head:
+        """Mean and deviation are those of the logarithms. Raises InputError where some are not above 0."""
+        positive = target > 0
+        if not positive.all():
+            raise InputError(
+                f"model.head log: is for a target above 0; of {len(target):,} training rows {int((~positive).sum()):,} "
+                f"are not, the least is {float(target.min()):.4g}"
+            )
+        return super().fit(torch.log(target))
+
+    def standardize(self, target: Tensor) -> Tensor:
+        """Of targets above 0, as all training rows are."""
+        return super().standardize(torch.log(target))
+
+    def value(self, output: Tensor) -> Tensor:
+        """Always above 0."""
+        return torch.exp(super().value(output.clamp(-FARTHEST, FARTHEST)))
 
 
 class Classification(Head):
@@ -156,7 +180,20 @@ class Hurdle(Head):
         return torch.where(logit > 0, size.clamp(min=0), 0.0) * self.deviation
 
 
-HEADS: dict[HeadName, type[Head]] = {"point": Head, "mean-variance": MeanVariance, "hurdle": Hurdle}
+HEADS: dict[HeadName, type[Head]] = {
+    "point": Head,
+    "log": Logarithm,
+    "mean-variance": MeanVariance,
+    "hurdle": Hurdle,
+}
+
+
+def powers_of_ten(target: Tensor) -> float:
+    """How many lie between the 1st and the 99th percentile of `target` (M,); 0 where some values are not above 0."""
+    if not (target > 0).all():
+        return 0.0
+    low, high = torch.quantile(torch.log10(target.double()), torch.tensor([0.01, 0.99], dtype=torch.float64))
+    return float(high - low)
 
 
 def kind_of_head(name: HeadName, task: str) -> type[Head]:

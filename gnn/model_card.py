@@ -65,11 +65,12 @@ class Calibration(BaseModel):
 class ModelCard(BaseModel):
     """The network's configuration, the graphs it takes, and what its output means.
 
-    `mean` and `deviation` are those of the training targets, in `unit`. `elements` are the atomic numbers in the
-    training structures. `ranges` is None in a model.json that was written before ranges were kept; `elements` has all
-    elements of its data set then, those of validation and test rows too. `members` above 1 are an ensemble's, each with
-    a file of weights; `calibration` is None for a single model, and for a classification. `member_models` is None where
-    all members are of the same network; else it has the configuration of each, and `model` is that of the first.
+    `mean` and `deviation` are those of the training targets, in `unit`, or of their logarithms (head log). `elements`
+    are the atomic numbers in the training structures. `ranges` is None in a model.json that was written before ranges
+    were kept; `elements` has all elements of its data set then, those of validation and test rows too. `members` above
+    1 are an ensemble's, each with a file of weights; `calibration` is None for a single model, and for a
+    classification. `member_models` is None where all members are of the same network; else it has the configuration of
+    each, and `model` is that of the first.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)

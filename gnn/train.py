@@ -25,7 +25,7 @@ from gnn.cost import peak_memory
 from gnn.device import device_name, select_device
 from gnn.gates import gate_table
 from gnn.graph_files import RowGroups, auxiliary_values, decode, open_graphs, streams
-from gnn.heads import kind_of_head
+from gnn.heads import kind_of_head, powers_of_ten
 from gnn.initial import start_from
 from gnn.loop import Data, EpochMetrics, TrainingState, fit, outputs_of
 from gnn.model_card import ModelCard
@@ -38,6 +38,8 @@ from storage.errors import InputError, WorldError
 from storage.program import Facts, Spec, main
 
 log = logging.getLogger(__name__)
+
+MANY_POWERS = 2  # of ten; less, and an error counts about as much for small values as for large ones
 
 
 class TrainSpec(Spec):
@@ -111,6 +113,9 @@ def train(spec: TrainSpec) -> Facts:
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         log.info("%s", describe(recipe))
+        decades = 0.0 if spec.train.task == "classification" else powers_of_ten(data.target[data.train])
+        if decades > MANY_POWERS and spec.model.head == "point":
+            log.info("the targets lie over %.1f powers of ten: model.head=log may err less", decades)
         costs: list[EpochMetrics] = []
         show = epoch_logger(recipe.epochs)
 

@@ -81,7 +81,10 @@ def test_streamed_it_has_the_same_bytes(trained):
     assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize("settings", [{"model": {"head": "mean-variance"}}, {"task": "classification", "threshold": 3}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"model": {"head": "mean-variance"}}, {"model": {"head": "log"}}, {"task": "classification", "threshold": 3}],
+)
 def test_it_goes_with_every_head(trained, settings):
     run, facts = trained("run", **settings)
     assert set(facts["auxiliary"]) == set(AUXILIARY)

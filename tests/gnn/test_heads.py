@@ -1,6 +1,7 @@
 """What a network's numbers mean: against densities, medians, and the head that predicts one value."""
 
 import math
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from gnn import train
 from gnn.config import ModelConfig, TrainConfig
 from gnn.ensemble import EnsembleSpec
 from gnn.ensemble import build as calibrate
-from gnn.heads import DEVIATION_OF, LOSSES, Head, Hurdle, MeanVariance
+from gnn.heads import DEVIATION_OF, LOSSES, Head, Hurdle, Logarithm, MeanVariance, powers_of_ten
 from gnn.inference import Predictor
 from gnn.models.registry import build_model
 from storage.errors import InputError
@@ -99,6 +100,70 @@ def test_a_hurdle_needs_zeros_and_nothing_below(target, message):
         Hurdle.fit(torch.tensor(target))
 
 
+@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(1e-12, 1e12)))
+def test_a_logarithm_gives_back_what_it_was_standardized_from(target):
+    wanted = torch.from_numpy(target)
+    head = Logarithm.fit(wanted)
+    torch.testing.assert_close(head.value(head.standardize(wanted)[:, None]), wanted, rtol=1e-9, atol=0)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(-1e30, 1e30))
+def test_a_network_far_off_predicts_a_finite_value_above_zero(scale, output):
+    head = Logarithm.fit(torch.tensor([0.1, 1.0, 10.0]) * scale)
+    assert 0 < head.value(torch.tensor([[output]], dtype=torch.float64)).item() < math.inf
+
+
+def test_a_logarithm_needs_values_above_zero():
+    with pytest.raises(InputError, match=r"of 3 training rows 2 are not, the least is -0\.5"):
+        Logarithm.fit(torch.tensor([1.0, 0.0, -0.5]))
+
+
+@pytest.mark.parametrize(("low", "high", "powers"), [(1.0, 1.0, 0), (2.0, 200.0, 2), (0.0, 1.0, 0), (-1.0, 1.0, 0)])
+def test_powers_of_ten_are_those_between_most_values(low, high, powers):
+    assert powers_of_ten(torch.tensor([low] * 50 + [high] * 50)) == pytest.approx(powers)
+    assert powers_of_ten(torch.tensor([1.0] * 999 + [1e9])) == 0  # one of a thousand
+
+
+@pytest.fixture
+def tiny(shards, tmp_path) -> list:
+    """The graphs with other targets: of some 1e-9, over two powers of ten."""
+    paths = []
+    for number, path in enumerate(shards):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("energy_ev")
+        paths.append(tmp_path / f"tiny-{number}.parquet")
+        value = 1e-9 * 10 ** (2 * (table["energy_ev"].to_numpy() - 3.5))
+        pq.write_table(table.set_column(place, table.schema.field(place), [value]), paths[-1])
+    return paths
+
+
+def test_the_log_says_where_a_logarithm_may_help(spec, tiny, caplog):
+    caplog.set_level("INFO")
+    settings = [{"epochs": 1}, {"epochs": 1, "task": "classification", "threshold": 1e-9}]
+    settings += [{"epochs": 1, "model": {"head": "log"}}]
+    for number, each in enumerate(settings):
+        train.build(spec(f"{number}", **each).model_copy(update={"graphs": tiny}))
+    assert len(re.findall(r"over \d\.\d powers of ten: model\.head=log", caplog.text)) == 1
+    assert caplog.text.count("recipe: ") == len(settings)
+
+
+def test_small_and_large_values_are_learned_alike_and_have_intervals_of_their_own_size(spec, tiny, tmp_path):
+    runs = [
+        spec(f"seed {seed}", epochs=60, seed=seed, model={"head": "log"}).model_copy(update={"graphs": tiny})
+        for seed in (0, 1)
+    ]
+    facts = [train.build(run) for run in runs]
+    (folder := tmp_path / "ensemble").mkdir()
+    members = [run.output for run in runs]
+    calibrate(EnsembleSpec(output=folder, scratch=tmp_path, members=members, facts=facts, coverage=0.8))
+    found = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert (found["predicted"] > 0).all()
+    relative = (found["predicted"] / found["target"]).apply(math.log10).abs()
+    small = found["target"] < found["target"].median()
+    assert relative[small].mean() < 0.1 > relative[~small].mean()
+    assert found["standard_deviation"].max() < found["target"].max()
+
+
 def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, shards, tmp_path):
     paths = []
     for number, path in enumerate(shards):
@@ -135,7 +200,7 @@ def test_one_model_that_predicts_its_deviation_is_calibrated_alone(spec, table, 
 
 @pytest.mark.parametrize("name", ["torch_geometric.nn:GCN", "cgcnn-2018"])
 def test_other_models_have_one_value(name):
-    with pytest.raises(ValueError, match=r"allowed for .* is point"):
+    with pytest.raises(ValueError, match=r"allowed for .* are point and log"):
         ModelConfig(name=name, head="hurdle")
 
 

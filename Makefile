@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Hundreds of processes are started here, by the steps of a run and by the tests: each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install dev docs retrain serve deploy test pytest lint bench clean
+.PHONY: install dev docs retrain serve deploy test pytest lint style types bench clean
 
 install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
@@ -40,15 +40,20 @@ deploy: install  ## pools and deployments on the server of PREFECT_API_URL; STOR
 
 test: install
 	$(BIN)/cgcnn --help > /dev/null  # before any development dependency is there
-	$(MAKE) --jobs 2 lint pytest  # side by side: there are moments in which the tests wait for something
+	$(MAKE) style
+	$(MAKE) --jobs 2 types pytest  # side by side: there are moments in which the tests wait for something
 
 pytest: dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: dev
+lint: style types
+
+style: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+types: dev
 	$(BIN)/mypy
 	$(BIN)/mypy deployments/*.py
 	$(BIN)/mypy docs/hooks.py

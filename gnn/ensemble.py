@@ -50,7 +50,12 @@ def build(spec: EnsembleSpec) -> Facts:
         _refuse_divergence(deviations)
     card = card.model_copy(update={"members": len(tables)})
     if card.task == "regression":
-        found = _calibrated(tables[0], *mean_and_spread(values, deviations), spec.coverage)
+        relative = card.model.head == "log"
+        mean, spread = mean_and_spread(values, deviations, relative=relative)
+        target = np.asarray(tables[0]["target"].to_numpy(), dtype=float)
+        if relative:
+            mean, target = np.log(mean), np.log(target)
+        found = _calibrated(tables[0]["split"].to_numpy(), target, mean, spread, spec.coverage)
         card = card.model_copy(update={"calibration": found})
     for folder, name in zip(spec.members, weights_of(card.members), strict=True):
         shutil.copyfile(folder / WEIGHTS, spec.output / name)
@@ -102,9 +107,8 @@ def _refuse_divergence(values: Floats) -> None:
             )
 
 
-def _calibrated(table: pa.Table, mean: Floats, spread: Floats, coverage: float) -> Calibration:
-    """`mean`, `spread` (M,) of all rows of the predictions `table`."""
-    split, target = table["split"].to_numpy(), np.asarray(table["target"].to_numpy(), dtype=float)
+def _calibrated(split: Any, target: Floats, mean: Floats, spread: Floats, coverage: float) -> Calibration:
+    """All (M,): of all rows of the predictions."""
     train = split == "train"
     floor = floor_of(spread[train], float(target[train].std()) or 1.0)
     watched = split == "validation"

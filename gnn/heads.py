@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,7 +23,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 # Of the density exp(−loss(x)) / Z, by which a loss is a likelihood: Laplace's, the normal one, and one between them.
 DEVIATION_OF = {"l1": math.sqrt(2), "mse": math.sqrt(0.5), "huber": 1.4981}
-FARTHEST = 20.0  # deviations from the mean: no logarithm of a million values is as far, and no power overflows
+LARGEST = 300.0  # of a predicted logarithm: no square of what it belongs to overflows, or is 0
 SMALLEST = math.log(1e-3)  # of the logarithm of a predicted deviation: else that of a known row falls without an end
 
 
@@ -39,6 +40,10 @@ class Head:
         """By `target` (M,) of the training rows alone. The deviation of a constant target is taken as 1."""
         deviation = float(target.std(correction=0))
         return cls(float(target.mean()), deviation if deviation > 0 else 1.0)
+
+    @classmethod
+    def check(cls, target: Tensor) -> None:
+        """Raises InputError if it cannot be that of `target` (M,), of the rows of all splits."""
 
     @classmethod
     def readout(cls, features: int) -> nn.Linear:
@@ -68,14 +73,18 @@ class Logarithm(Head):
 
     @classmethod
     def fit(cls, target: Tensor) -> Head:
-        """Mean and deviation are those of the logarithms. Raises InputError where some are not above 0."""
+        """Mean and deviation are those of the logarithms."""
+        return super().fit(torch.log(target))
+
+    @classmethod
+    def check(cls, target: Tensor) -> None:
+        """Raises InputError where some are not above 0."""
         positive = target > 0
         if not positive.all():
             raise InputError(
-                f"model.head log: is for a target above 0; of {len(target):,} training rows {int((~positive).sum()):,} "
-                f"are not, the least is {float(target.min()):.4g}"
+                f"model.head log: is for a target above 0; of {len(target):,} rows {int((~positive).sum()):,} are not, "
+                f"the least is {float(target.min()):.4g}"
             )
-        return super().fit(torch.log(target))
 
     def standardize(self, target: Tensor) -> Tensor:
         """Of targets above 0, as all training rows are."""
@@ -83,7 +92,7 @@ class Logarithm(Head):
 
     def value(self, output: Tensor) -> Tensor:
         """Always above 0."""
-        return torch.exp(super().value(output.clamp(-FARTHEST, FARTHEST)))
+        return torch.exp(super().value(output).clamp(-LARGEST, LARGEST))
 
 
 class Classification(Head):
@@ -192,7 +201,7 @@ def powers_of_ten(target: Tensor) -> float:
     """How many lie between the 1st and the 99th percentile of `target` (M,); 0 where some values are not above 0."""
     if not (target > 0).all():
         return 0.0
-    low, high = torch.quantile(torch.log10(target.double()), torch.tensor([0.01, 0.99], dtype=torch.float64))
+    low, high = np.quantile(np.log10(target.double().numpy()), [0.01, 0.99])
     return float(high - low)
 
 

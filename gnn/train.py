@@ -113,9 +113,10 @@ def train(spec: TrainSpec) -> Facts:
         parameters = sum(p.numel() for p in model.parameters())
         log.info("%s: %s parameters, %s", spec.model.name, f"{parameters:,}", _how(data, streaming=streaming))
         log.info("%s", describe(recipe))
-        decades = 0.0 if spec.train.task == "classification" else powers_of_ten(data.target[data.train])
-        if decades > MANY_POWERS and spec.model.head == "point":
-            log.info("the targets lie over %.1f powers of ten: model.head=log may err less", decades)
+        if spec.train.task == "regression" and spec.model.head == "point":
+            powers = powers_of_ten(data.target[data.train])
+            if powers > MANY_POWERS:
+                log.info("the targets lie over %.1f powers of ten: model.head=log may err less", powers)
         costs: list[EpochMetrics] = []
         show = epoch_logger(recipe.epochs)
 
@@ -209,7 +210,9 @@ def data_of(folder: Path, codes: Codes, spec: TrainSpec, device: torch.device) -
     train, validation = (torch.from_numpy(np.flatnonzero(codes == code)) for code in (TRAIN, VALIDATION))
     if classification and len(target[train].unique()) < 2:
         raise InputError(f"train.threshold {spec.train.threshold:g}: all training rows lie on one side of it")
-    head = kind_of_head(spec.model.head, spec.train.task).fit(target[train])
+    kind = kind_of_head(spec.model.head, spec.train.task)
+    kind.check(target)
+    head = kind.fit(target[train])
     auxiliary = None
     if spec.auxiliary:
         values = auxiliary_values(folder, len(spec.auxiliary))

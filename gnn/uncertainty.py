@@ -19,17 +19,23 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
+WIDEST = 300.0  # the logarithm of the largest factor of a relative interval: it overflows with no prediction
 ROUNDING = 1e-6  # of the targets' standard deviation: no smaller difference of float32 networks means anything
 
 
-def mean_and_spread(values: Floats, deviations: Floats | None = None) -> tuple[Floats, Floats]:
+def mean_and_spread(
+    values: Floats, deviations: Floats | None = None, *, relative: bool = False
+) -> tuple[Floats, Floats]:
     """The mean and the standard deviation (ddof 1) over the members of `values` (K, M): both (M,).
 
     `deviations` (K, M) are those that the members predict: the squares of both add up, as for a mixture of normal
-    distributions. One member alone has no spread. The order of the members does not change a bit.
+    distributions. One member alone has no spread. The order of the members does not change a bit. Where an error counts
+    relative to the value (`relative`), the spread is that of the logarithms.
     """
     ordered = np.sort(values, axis=0)
-    spread = ordered.std(axis=0, ddof=1) if len(ordered) > 1 else np.zeros(ordered.shape[1])
+    spread = np.zeros(ordered.shape[1])
+    if len(ordered) > 1:
+        spread = (np.log(ordered) if relative else ordered).std(axis=0, ddof=1)
     if deviations is not None:
         spread = np.hypot(spread, np.sqrt(np.square(np.sort(deviations, axis=0)).mean(axis=0)))
     return ordered.mean(axis=0), spread
@@ -72,10 +78,18 @@ def floor_of(spread: Floats, deviation: float) -> float:
     return max(known, ROUNDING * deviation)
 
 
-def with_uncertainty(mean: Floats, spread: Floats, calibration: Calibration) -> dict[str, Floats]:
-    """`standard_deviation` of the error; `low` and `high`, the ends of the interval. All (M,), in the target's unit."""
+def with_uncertainty(
+    mean: Floats, spread: Floats, calibration: Calibration, *, relative: bool = False
+) -> dict[str, Floats]:
+    """`standard_deviation` of the error; `low` and `high`, the ends of the interval. All (M,), in the target's unit.
+
+    Where the spread is `relative`, the ends are a factor below and above the mean, and the deviation is to first order.
+    """
     deviation = calibration.factor * _floored(spread, calibration.floor)
     half = calibration.quantile * deviation
+    if relative:
+        factor = np.exp(np.minimum(half, WIDEST))
+        return {"standard_deviation": mean * deviation, "low": mean / factor, "high": mean * factor}
     return {"standard_deviation": deviation, "low": mean - half, "high": mean + half}
 
 
@@ -83,8 +97,9 @@ def combine(values: Floats, deviations: Floats | None, card: ModelCard) -> dict[
     """`predicted` (M,) from what each member gives (K, M); where it is calibrated, the uncertainty's columns, too."""
     if len(values) == 1 and card.calibration is None:
         return {"predicted": values[0]}
-    mean, spread = mean_and_spread(values, deviations)
-    uncertainty = with_uncertainty(mean, spread, card.calibration) if card.calibration else {}
+    relative = card.model.head == "log"
+    mean, spread = mean_and_spread(values, deviations, relative=relative)
+    uncertainty = with_uncertainty(mean, spread, card.calibration, relative=relative) if card.calibration else {}
     return {"predicted": mean, **uncertainty}
 
 

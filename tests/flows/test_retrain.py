@@ -126,7 +126,7 @@ def test_a_killed_run_leaves_no_server_goes_on_and_ends_with_the_same_model(  # 
     ended, _ = again()
     assert [step for step, state in ended.items() if state != "Cached"] == ["train-model"]
     resumed = store / "train-model" / undisturbed.name
-    assert json.loads((resumed / "manifest.json").read_text())["facts"]["resumed_from"] >= 5
+    assert 5 <= json.loads((resumed / "manifest.json").read_text())["facts"]["resumed_from"] < 30
     for name in ("model.safetensors", "predictions.parquet", "history.parquet"):
         assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes(), name
 

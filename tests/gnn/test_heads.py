@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.integrate import quad
@@ -100,22 +100,41 @@ def test_a_hurdle_needs_zeros_and_nothing_below(target, message):
         Hurdle.fit(torch.tensor(target))
 
 
-@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(1e-12, 1e12)))
+@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(1e-100, 1e100)))
+@example(np.array([1.0] * 999 + [10.0]))
 def test_a_logarithm_gives_back_what_it_was_standardized_from(target):
     wanted = torch.from_numpy(target)
     head = Logarithm.fit(wanted)
     torch.testing.assert_close(head.value(head.standardize(wanted)[:, None]), wanted, rtol=1e-9, atol=0)
 
 
-@given(st.floats(1e-6, 1e6), st.floats(-1e30, 1e30))
-def test_a_network_far_off_predicts_a_finite_value_above_zero(scale, output):
-    head = Logarithm.fit(torch.tensor([0.1, 1.0, 10.0]) * scale)
-    assert 0 < head.value(torch.tensor([[output]], dtype=torch.float64)).item() < math.inf
+@given(st.floats(1e-40, 1e40), st.floats(-1e30, 1e30))
+def test_a_network_far_off_predicts_a_value_whose_square_is_finite_and_above_zero(scale, output):
+    head = Logarithm.fit(torch.tensor([1e-40, 1.0, 1e40], dtype=torch.float64) * scale)
+    assert 0 < head.value(torch.tensor([[output]], dtype=torch.float64)).item() ** 2 < math.inf
 
 
 def test_a_logarithm_needs_values_above_zero():
-    with pytest.raises(InputError, match=r"of 3 training rows 2 are not, the least is -0\.5"):
-        Logarithm.fit(torch.tensor([1.0, 0.0, -0.5]))
+    Logarithm.check(torch.tensor([1.0, 1e-30]))
+    with pytest.raises(InputError, match=r"of 3 rows 2 are not, the least is -0\.5"):
+        Logarithm.check(torch.tensor([1.0, 0.0, -0.5]))
+
+
+def test_a_zero_among_the_test_rows_is_one_line_before_the_training(spec, shards, tmp_path):
+    run = spec(epochs=1)
+    train.build(run)
+    split = pq.read_table(run.output / "predictions.parquet").to_pandas().set_index("material_id")["split"]
+    paths = []
+    for number, path in enumerate(shards):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("energy_ev")
+        tested = np.array([split[name] == "test" for name in table["material_id"].to_pylist()])
+        paths.append(tmp_path / f"{number}.parquet")
+        value = np.where(tested, 0.0, table["energy_ev"].to_numpy())
+        pq.write_table(table.set_column(place, table.schema.field(place), [value]), paths[-1])
+    zero = spec("zero", epochs=1, model={"head": "log"}).model_copy(update={"graphs": paths})
+    with pytest.raises(InputError, match=rf"of 120 rows {(split == 'test').sum()} are not, the least is 0"):
+        train.build(zero)
 
 
 @pytest.mark.parametrize(("low", "high", "powers"), [(1.0, 1.0, 0), (2.0, 200.0, 2), (0.0, 1.0, 0), (-1.0, 1.0, 0)])
@@ -147,7 +166,7 @@ def test_the_log_says_where_a_logarithm_may_help(spec, tiny, caplog):
     assert caplog.text.count("recipe: ") == len(settings)
 
 
-def test_small_and_large_values_are_learned_alike_and_have_intervals_of_their_own_size(spec, tiny, tmp_path):
+def test_small_and_large_values_are_learned_alike_and_have_intervals_of_their_own_size(spec, tiny, table, tmp_path):
     runs = [
         spec(f"seed {seed}", epochs=60, seed=seed, model={"head": "log"}).model_copy(update={"graphs": tiny})
         for seed in (0, 1)
@@ -161,7 +180,16 @@ def test_small_and_large_values_are_learned_alike_and_have_intervals_of_their_ow
     relative = (found["predicted"] / found["target"]).apply(math.log10).abs()
     small = found["target"] < found["target"].median()
     assert relative[small].mean() < 0.1 > relative[~small].mean()
-    assert found["standard_deviation"].max() < found["target"].max()
+    deviations = found["standard_deviation"]
+    assert deviations[~small].median() > 3 * deviations[small].median()
+    assert (found["low"] > 0).all()
+    factor = found["high"] / found["predicted"]
+    np.testing.assert_allclose(factor, found["predicted"] / found["low"])
+    assert 1 < factor.min() < factor.max() < 10
+    inside = found["target"].between(found["low"] * (1 - 1e-9), found["high"] * (1 + 1e-9))  # the last one is an end
+    assert inside[found["split"] == "validation"].mean() >= 0.8
+    again = Predictor(folder, "cpu").predict_intervals(table)
+    np.testing.assert_allclose(again, found[["predicted", "standard_deviation", "low", "high"]], rtol=1e-4)
 
 
 def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, shards, tmp_path):

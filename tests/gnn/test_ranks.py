@@ -70,9 +70,10 @@ def assert_same_curve(several: train.TrainSpec, alone: train.TrainSpec) -> None:
     assert predicted(several) == pytest.approx(predicted(alone), rel=1e-3, abs=1e-3)
 
 
-def test_three_processes_give_the_curve_of_one(spec):
+@pytest.mark.parametrize("model", [{"name": "cogn"}, {"normalization": "gated"}])
+def test_three_processes_give_the_curve_of_one(spec, model):
     """The last batch of an epoch has one row: two of the three have nothing to do there."""
-    settings = {"model": {"normalization": "gated"}, "epochs": 4, "batch_size": 73, "clip": 1.0}
+    settings = {"model": model, "epochs": 4, "batch_size": 73, "clip": 1.0}
     alone, several = spec("one", **settings), on(spec("three", **settings), 3)
     train.build(alone)
     assert train.build(several)["processes"] == 3
@@ -84,7 +85,7 @@ def predicted(run: train.TrainSpec) -> list[float]:
 
 
 def test_two_processes_give_the_curve_of_one_and_a_killed_rank_changes_no_byte(spec):
-    settings = {"model": {"name": "cogn"}, "epochs": 12, "batch_size": 30}
+    settings = {"epochs": 12, "batch_size": 30}
     alone, undisturbed = spec("one", **settings), on(spec("undisturbed", **settings), 2)
     killed = on(spec("killed", **settings), 2)
     for run in (alone, undisturbed):

@@ -84,7 +84,7 @@ RECORDS = {
     ),
     "phonons-cgcnn": Record("crossvalidate", *PHONONS, (), FOLDS),
     "phonons-cgcnn-max": Record("crossvalidate", *PHONONS, LARGEST, FOLDS),
-    "jdft2d": Record("crossvalidate", *LAYERS, (*COGN, "--set", "train.epochs=300"), FOLDS),
+    "jdft2d": Record("crossvalidate", *LAYERS, (*COGN, "--set", "train.epochs=300", *LOG), FOLDS),
     "perovskites": Record("crossvalidate", *PEROVSKITES, DRAWN, "five folds drawn by hash"),
     "perovskites-longer": Record(
         "crossvalidate", *PEROVSKITES, (*DRAWN, "--set", "train.epochs=240"), "five folds drawn by hash"

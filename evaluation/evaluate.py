@@ -129,7 +129,8 @@ def _uncertainty(table: pa.Table, spec: EvaluateSpec) -> dict[str, Any]:
     found = uncertainty.measure(target, predicted, deviation, low, high, constant)
     calibration = card["calibration"]
     found["interval"]["promised"] = calibration["coverage"]
-    return {"members": card.get("members", 1), "calibration": calibration, **found}
+    relative = {"relative": True} if card.get("model", {}).get("head") == "log" else {}
+    return {"members": card.get("members", 1), "calibration": calibration, **relative, **found}
 
 
 def gate_summary(path: Path) -> list[dict[str, float]]:

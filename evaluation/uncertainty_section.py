@@ -37,11 +37,17 @@ def rows(found: dict[str, Any], scale: Scale) -> list[tuple[str, str]]:
 
 def _caption(found: dict[str, Any], scale: Scale) -> str:
     set_by = found["calibration"]
+    factor, quantile = significant(set_by["factor"]), significant(set_by["quantile"])
+    how = f"{_what_is_calibrated(found['members'])}, calibrated on {set_by['rows']:,} validation structures: "
+    if found.get("relative"):
+        return (
+            f"{how}uncertainty = predicted × {factor} × √(deviation² + floor²), with the deviation of the logarithms, "
+            f"floor {significant(set_by['floor'])}; the interval is a factor exp({quantile} × uncertainty / predicted) "
+            "below and above the prediction."
+        )
     return (
-        f"{_what_is_calibrated(found['members'])}, calibrated on {set_by['rows']:,} validation structures: "
-        f"uncertainty = {significant(set_by['factor'])} × √(deviation² + floor²), "
-        f"floor {scale.with_unit(set_by['floor'])}; "
-        f"interval = predicted ± {significant(set_by['quantile'])} × uncertainty."
+        f"{how}uncertainty = {factor} × √(deviation² + floor²), floor {scale.with_unit(set_by['floor'])}; "
+        f"interval = predicted ± {quantile} × uncertainty."
     )
 
 

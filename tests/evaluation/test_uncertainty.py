@@ -71,9 +71,9 @@ def test_without_the_most_uncertain_the_mean_is_that_of_the_rest():
     assert uncertainty.rejection(size, -size)[-1] == 19.0  # the worst order leaves the largest error
 
 
-@pytest.fixture
-def ensemble(table, tmp_path):
-    """Paths of an ensemble's predictions and model.json."""
+@pytest.fixture(params=[{}])
+def ensemble(request, table, tmp_path):
+    """Paths of an ensemble's predictions and model.json, whose network is the fixture's parameter."""
     plain = table(400)
     deviation = np.full(len(plain), 0.05)
     predicted = plain["predicted"].to_numpy()
@@ -84,7 +84,7 @@ def ensemble(table, tmp_path):
     schemas.write_table(made.cast(schemas.CALIBRATED_PREDICTIONS), tmp_path / "predictions.parquet")
     learned = {"epoch": [1, 2], "learning_rate": [0.1, 0.1], "train_loss": [1.0, 0.5], "validation_mae": [1.0, 0.5]}
     schemas.write_table(pa.table(learned).cast(schemas.HISTORY), tmp_path / "history.parquet")
-    (tmp_path / "model.json").write_text(json.dumps(CARD))
+    (tmp_path / "model.json").write_text(json.dumps({**CARD, "model": request.param}))
     return tmp_path
 
 
@@ -115,11 +115,17 @@ def test_a_single_model_s_report_has_no_section(make_run, table):
     assert "Uncertainty" not in single.page + single.summary
 
 
-def test_the_report_has_the_section(evaluated, ensemble):
+@pytest.mark.parametrize(
+    ("ensemble", "interval"),
+    [({}, "interval = predicted ± "), ({"head": "log"}, " × uncertainty / predicted) below and above the prediction.")],
+    indirect=["ensemble"],
+)
+def test_the_report_has_the_section(evaluated, ensemble, interval):
     spec = {name: ensemble / f"{name}.parquet" for name in ("predictions", "history")}
     report(ReportSpec(output=ensemble, scratch=ensemble, evaluation=evaluated[0], about=ABOUT, **spec))
     page, summary = ((ensemble / name).read_text() for name in ("report.html", "summary.md"))
     assert "<h2>Uncertainty</h2>" in page
+    assert interval in page
     for title in ("Calibration", "Rejection"):
         assert f"<h3>{title}</h3>" in page
     observed = f"{evaluated[1]['interval_coverage']:.1%}".replace("%", " %")

@@ -55,9 +55,7 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    floor: float = Field(
-        gt=0
-    )  # the spread of the members on the training rows, in the target's unit; log: of logarithms
+    floor: float = Field(gt=0)  # the members' spread on the training rows, in the target's unit (head log: none)
     factor: float = Field(gt=0)  # from the spread, with its floor, to the standard deviation of the error
     quantile: float = Field(ge=0)  # half of an interval, in standard deviations
     coverage: float = Field(gt=0, lt=1)  # share of new structures whose value lies in the interval, at least

@@ -50,10 +50,9 @@ def build(spec: EnsembleSpec) -> Facts:
         _refuse_divergence(deviations)
     card = card.model_copy(update={"members": len(tables)})
     if card.task == "regression":
-        relative = card.model.head == "log"
-        mean, spread = mean_and_spread(values, deviations, relative=relative)
+        mean, spread = mean_and_spread(values, deviations, relative=card.relative)
         target = np.asarray(tables[0]["target"].to_numpy(), dtype=float)
-        if relative:
+        if card.relative:
             mean, target = np.log(mean), np.log(target)
         found = _calibrated(tables[0]["split"].to_numpy(), target, mean, spread, spec.coverage)
         card = card.model_copy(update={"calibration": found})

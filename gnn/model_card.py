@@ -121,6 +121,11 @@ class ModelCard(BaseModel):
         return self.member_models or [self.model] * self.members
 
     @property
+    def relative(self) -> bool:
+        """Whether an error counts relative to the value, and so its uncertainty."""
+        return self.model.head == "log"
+
+    @property
     def head(self) -> Head:
         """From the network's numbers to the target."""
         from gnn.heads import kind_of_head  # loads torch

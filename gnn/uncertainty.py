@@ -97,10 +97,10 @@ def combine(values: Floats, deviations: Floats | None, card: ModelCard) -> dict[
     """`predicted` (M,) from what each member gives (K, M); where it is calibrated, the uncertainty's columns, too."""
     if len(values) == 1 and card.calibration is None:
         return {"predicted": values[0]}
-    relative = card.model.head == "log"
-    mean, spread = mean_and_spread(values, deviations, relative=relative)
-    uncertainty = with_uncertainty(mean, spread, card.calibration, relative=relative) if card.calibration else {}
-    return {"predicted": mean, **uncertainty}
+    mean, spread = mean_and_spread(values, deviations, relative=card.relative)
+    if card.calibration is None:
+        return {"predicted": mean}
+    return {"predicted": mean, **with_uncertainty(mean, spread, card.calibration, relative=card.relative)}
 
 
 def predictions_of(outputs: Tensor, card: ModelCard) -> dict[str, Floats]:

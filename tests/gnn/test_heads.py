@@ -2,8 +2,11 @@
 
 import math
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -72,6 +75,22 @@ def test_a_known_row_does_not_make_the_loss_endless():
     assert output.grad.isfinite().all()
 
 
+@pytest.fixture
+def with_targets(shards, tmp_path) -> Callable[[Callable[[pa.Table], np.ndarray]], list[Path]]:
+    """with_targets(change): the graphs with other targets, change(table) in each file."""
+
+    def write(change: Callable[[pa.Table], np.ndarray]) -> list[Path]:
+        paths = []
+        for number, path in enumerate(shards):
+            table = pq.read_table(path)
+            place = table.schema.get_field_index("energy_ev")
+            paths.append(tmp_path / f"{number}.parquet")
+            pq.write_table(table.set_column(place, table.schema.field(place), [change(table)]), paths[-1])
+        return paths
+
+    return write
+
+
 VALUES = st.floats(0, 10, allow_subnormal=False, width=32)
 
 
@@ -120,18 +139,16 @@ def test_a_logarithm_needs_values_above_zero():
         Logarithm.check(torch.tensor([1.0, 0.0, -0.5]))
 
 
-def test_a_zero_among_the_test_rows_is_one_line_before_the_training(spec, shards, tmp_path):
+def test_a_zero_among_the_test_rows_is_one_line_before_the_training(spec, with_targets):
     run = spec(epochs=1)
     train.build(run)
     split = pq.read_table(run.output / "predictions.parquet").to_pandas().set_index("material_id")["split"]
-    paths = []
-    for number, path in enumerate(shards):
-        table = pq.read_table(path)
-        place = table.schema.get_field_index("energy_ev")
-        tested = np.array([split[name] == "test" for name in table["material_id"].to_pylist()])
-        paths.append(tmp_path / f"{number}.parquet")
-        value = np.where(tested, 0.0, table["energy_ev"].to_numpy())
-        pq.write_table(table.set_column(place, table.schema.field(place), [value]), paths[-1])
+
+    def zero_where_tested(table):
+        tested = [split[name] == "test" for name in table["material_id"].to_pylist()]
+        return np.where(tested, 0.0, table["energy_ev"].to_numpy())
+
+    paths = with_targets(zero_where_tested)
     zero = spec("zero", epochs=1, model={"head": "log"}).model_copy(update={"graphs": paths})
     with pytest.raises(InputError, match=rf"of 120 rows {(split == 'test').sum()} are not, the least is 0"):
         train.build(zero)
@@ -144,16 +161,9 @@ def test_powers_of_ten_are_those_between_most_values(low, high, powers):
 
 
 @pytest.fixture
-def tiny(shards, tmp_path) -> list:
-    """The graphs with other targets: of some 1e-9, over two powers of ten."""
-    paths = []
-    for number, path in enumerate(shards):
-        table = pq.read_table(path)
-        place = table.schema.get_field_index("energy_ev")
-        paths.append(tmp_path / f"tiny-{number}.parquet")
-        value = 1e-9 * 10 ** (2 * (table["energy_ev"].to_numpy() - 3.5))
-        pq.write_table(table.set_column(place, table.schema.field(place), [value]), paths[-1])
-    return paths
+def tiny(with_targets) -> list[Path]:
+    """The graphs with targets of some 1e-9, over more than two powers of ten."""
+    return with_targets(lambda table: 1e-9 * 10 ** (2 * (table["energy_ev"].to_numpy() - 3.5)))
 
 
 def test_the_log_says_where_a_logarithm_may_help(spec, tiny, caplog):
@@ -192,14 +202,8 @@ def test_small_and_large_values_are_learned_alike_and_have_intervals_of_their_ow
     np.testing.assert_allclose(again, found[["predicted", "standard_deviation", "low", "high"]], rtol=1e-4)
 
 
-def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, shards, tmp_path):
-    paths = []
-    for number, path in enumerate(shards):
-        table = pq.read_table(path)
-        place = table.schema.get_field_index("energy_ev")
-        value = table["energy_ev"].to_numpy() - 3.5
-        paths.append(tmp_path / f"{number}.parquet")
-        pq.write_table(table.set_column(place, table.schema.field(place), [np.maximum(value, 0.0)]), paths[-1])
+def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, with_targets):
+    paths = with_targets(lambda table: np.maximum(table["energy_ev"].to_numpy() - 3.5, 0.0))
     run = spec(epochs=60, model={"head": "hurdle"}).model_copy(update={"graphs": paths})
     train.build(run)
     found = pq.read_table(run.output / "predictions.parquet").to_pandas()

@@ -232,7 +232,8 @@ def _frame(everything: pa.Table) -> Any:
 
 def _parity(spec: CrossvalidateSpec, everything: pa.Table) -> Any:
     caption = "Every structure once, by the model of the fold in which it is a test row."
-    return parity_figure(_frame(everything), format_target(spec.about.target), spec.about.unit, caption)
+    about = spec.about
+    return parity_figure(_frame(everything), format_target(about.target), about.unit, caption, log=about.relative)
 
 
 if __name__ == "__main__":

@@ -56,34 +56,57 @@ def residual_figure(predictions: pd.DataFrame, scale: Scale) -> Figure | None:
     """Histogram of predicted − reference for the test rows, and as an outline for the training rows."""
     error = (predictions["predicted"] - predictions["target"]) * scale.factor
     test = error[predictions["split"] == "test"].to_numpy()
-    train = error[predictions["split"] == "train"].to_numpy()
     if not len(test):
         return None
     reach = float(np.quantile(np.abs(test), 0.98)) * 1.1 or 1.0
-    edges = np.linspace(-reach, reach, BINS + 1)
-    shares = [np.histogram(values, edges)[0] / max(len(values), 1) * 100 for values in (test, train)]
     unit = f" ({scale.unit})" if scale.unit else ""
-    x = Axis(-reach, reach, f"Predicted − reference{unit}")
-    chart = Chart(x, upward([*shares[0], *shares[1]], "Share of structures (%)"), "Distribution of residuals.", 235)
-    tips = [
-        f"{significant(a)} to {significant(b)} {scale.unit}: {s:.1f} % of the test structures"
-        for a, b, s in zip(edges[:-1], edges[1:], shares[0], strict=True)
-    ]
-    chart.bars(edges.tolist(), shares[0].tolist(), "bar", tips)
-    if len(train):
-        chart.outline(edges.tolist(), shares[1].tolist(), "line s1")
-    chart.marks.append(_upright(chart, 0.0))
-    beyond = int((np.abs(test) > reach).sum())
     middle, half = np.median(test), np.median(np.abs(test))
     caption = (
         f"Median error {significant(float(middle))} {scale.unit}; half of the test structures are within "
         f"±{significant(float(half))} {scale.unit}. "
     )
+    x = Axis(-reach, reach, f"Predicted − reference{unit}")
+    return _errors_figure(predictions["split"], error, x, scale.unit, caption.replace(" .", "."))
+
+
+def ratio_figure(predictions: pd.DataFrame) -> Figure | None:
+    """Histogram of predicted / reference, both above 0, on a logarithmic axis: for errors that count by the value."""
+    ratio = predictions["predicted"] / predictions["target"]
+    test = ratio[predictions["split"] == "test"].to_numpy()
+    if not len(test):
+        return None
+    away = np.maximum(test, 1 / test)
+    reach = float(np.quantile(away, 0.98)) ** 1.1
+    reach = reach if reach > 1 else 2.0
+    caption = (
+        f"Median {significant(float(np.median(test)))} times the reference; half of the test structures are within a "
+        f"factor of {significant(float(np.median(away)))}. "
+    )
+    x = Axis(1 / reach, reach, "Predicted / reference", log=True)
+    return _errors_figure(predictions["split"], ratio, x, "", caption)
+
+
+def _errors_figure(split: pd.Series, error: pd.Series, x: Axis, unit: str, caption: str) -> Figure:
+    """Histogram of the errors of the test rows, with those of the training rows as an outline."""
+    edges = (np.geomspace if x.log else np.linspace)(x.low, x.high, BINS + 1)
+    test, train = (error[split == name].to_numpy() for name in ("test", "train"))
+    shares = [np.histogram(values, edges)[0] / max(len(values), 1) * 100 for values in (test, train)]
+    chart = Chart(x, upward([*shares[0], *shares[1]], "Share of structures (%)"), "Distribution of residuals.", 235)
+    tips = [
+        f"{significant(a)} to {f'{significant(b)} {unit}'.rstrip()}: {s:.1f} % of the test structures"
+        for a, b, s in zip(edges[:-1], edges[1:], shares[0], strict=True)
+    ]
+    chart.bars(edges.tolist(), shares[0].tolist(), "bar", tips)
+    if len(train):
+        chart.outline(edges.tolist(), shares[1].tolist(), "line s1")
+    chart.marks.append(_upright(chart, 1.0 if x.log else 0.0))
+    beyond = int(((test < x.low) | (test > x.high)).sum())
     caption += f"{format_count(beyond, 'test structure')} beyond the axis." if beyond else ""
     key = [("bar", "test"), ("line s1", "train")] if len(train) else [("bar", "test")]
-    numbers = {f"from{unit}": edges[:-1].tolist(), f"to{unit}": edges[1:].tolist(), "test (%)": shares[0].tolist()}
+    ends = [f"{end} ({unit})" if unit else end for end in ("from", "to")]
+    numbers = {ends[0]: edges[:-1].tolist(), ends[1]: edges[1:].tolist(), "test (%)": shares[0].tolist()}
     numbers |= {"train (%)": shares[1].tolist()} if len(train) else {}
-    return Figure("Residuals", [chart], caption.replace(" .", "."), key, numbers)
+    return Figure("Residuals", [chart], caption, key, numbers)
 
 
 def _upright(chart: Chart, x: float) -> Mark:

@@ -36,6 +36,11 @@ class Subject(BaseModel):
     task: str
     configuration: dict[str, Any]
 
+    @property
+    def relative(self) -> bool:
+        """Whether an error counts relative to the value: the network learned logarithms."""
+        return bool(self.configuration.get("model", {}).get("head") == "log")
+
 
 class Auxiliary(BaseModel):
     """How well a property is learned beside the target; None where no validation row has it."""
@@ -153,14 +158,16 @@ def _zero_note(found: dict[str, Any] | None, scale: formatting.Scale) -> str:
 def _of_values(predictions: pd.DataFrame, view: dict[str, Any]) -> dict[str, Any]:
     about: About = view["about"]
     caption = f"{about.note} " if about.note else ""
-    parity = parity_figure(predictions, view["name"], about.unit, caption)
+    parity = parity_figure(predictions, view["name"], about.unit, caption, log=about.relative)
     points = label_points(predictions, parity.charts[0])
+    relative = about.relative
+    residuals = figures.ratio_figure(predictions) if relative else figures.residual_figure(predictions, view["scale"])
     if len(points["id"]) < len(predictions):
         kept = f"{len(points['id']):,} of {len(predictions):,} structures, those of the test split first"
         parity = replace(parity, caption=f"{caption}The page names {kept}; its CSV has these alone.")
     return {
         "main": [parity],
-        "beside": [f for f in (figures.residual_figure(predictions, view["scale"]),) if f],
+        "beside": [f for f in (residuals,) if f],
         "points": points,
         "published": published_rows(view),
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evaluation.axes import Chart, Figure, Mark, spanning
+from evaluation.axes import Chart, Figure, Mark, logarithmic, spanning
 from evaluation.formatting import format_count
 from evaluation.metrics import SPLITS
 
@@ -21,16 +21,20 @@ NAMED_BYTES = 3_000_000  # of names and values in the page; what is beyond is dr
 ALONE = 200  # fewer test rows than this have no density to show
 
 
-def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str) -> Figure:
-    """The parity plot of all rows. Both axes have the same range; `unit` is that of both columns."""
+def parity_figure(predictions: pd.DataFrame, name: str, unit: str, caption: str, *, log: bool = False) -> Figure:
+    """The parity plot of all rows. Both axes have the same range, with `log` on a logarithmic scale.
+
+    `unit` is that of both columns.
+    """
     values = pd.concat([predictions["target"], predictions["predicted"]])
     tail = f" ({unit})" if unit else ""
     short = name if len(name) <= 32 else f"{name[:31]}…"
-    axis = spanning(values, f"Reference {short}{tail}")
+    axis_of = logarithmic if log else spanning
+    axis = axis_of(values, f"Reference {short}{tail}")
     test = predictions[predictions["split"] == "test"]
     rest = predictions[predictions["split"] != "test"]
     alt_text = f"Parity plot of {name}: {format_count(len(test), 'test structure')} over the density of the others."
-    chart = Chart(axis, spanning(values, f"Predicted {short}{tail}"), alt_text, height=340, points=True)
+    chart = Chart(axis, axis_of(values, f"Predicted {short}{tail}"), alt_text, height=340, points=True)
     _draw_density(chart, rest)
     chart.line([axis.low, axis.high], [axis.low, axis.high], "diagonal")
     _draw_test(chart, test)
@@ -111,6 +115,7 @@ def label_points(predictions: pd.DataFrame, chart: Chart) -> dict[str, Any]:
     return {
         "frame": [chart.left, chart.right, chart.bottom, chart.top],
         "range": [chart.x.low, chart.x.high],
+        "log": chart.x.log,
         "splits": [[name, int((rows["split"] == name).sum())] for name in reversed(SPLITS)],
         "id": rows["material_id"].tolist(),
         "formula": rows["formula"].tolist(),

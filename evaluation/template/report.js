@@ -27,11 +27,12 @@
 
   function nearestPoint(svg, data) {
     const [left, right, bottom, top] = data.frame;
-    const [low, high] = data.range;
+    const position = data.log ? Math.log : (v) => v;
+    const [low, high] = data.range.map(position);
     const across = (right - left) / (high - low);
     const down = (bottom - top) / (high - low);
-    const x = Float32Array.from(data.target, (v) => left + (v - low) * across);
-    const y = Float32Array.from(data.predicted, (v) => bottom - (v - low) * down);
+    const x = Float32Array.from(data.target, (v) => left + (position(v) - low) * across);
+    const y = Float32Array.from(data.predicted, (v) => bottom - (position(v) - low) * down);
     const ring = svg.querySelector(".ring");
     const firstOfRest = data.splits[0][1];
 

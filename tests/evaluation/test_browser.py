@@ -73,6 +73,23 @@ def test_the_material_under_the_pointer_is_named(make_run, table, evil_ids, open
     assert faults == []
 
 
+@pytest.mark.parametrize("head", ["log", "point"])
+def test_values_of_the_head_log_are_drawn_by_their_logarithms(make_run, table, opened, head):
+    """1 lies in the middle between 0.001 and 1,000, and the material that is drawn there is named there."""
+    target = np.array([1e-3, 1e3, 1.0])
+    rows = table(3, target=target, predicted=target, material_id=["least", "most", "middle"],
+                 split=["train", "train", "test"])  # fmt: skip
+    run = make_run(rows, unit="W/(m K)", configuration={"model": {"head": head}})
+    page, faults = opened(run.folder, 1280)
+    page.locator("svg[data-points]").scroll_into_view_if_needed()
+    ends, dot = (page.locator(f"svg[data-points] {part}").bounding_box() for part in (".diagonal", ".test-dot"))
+    share = (dot["x"] + dot["width"] / 2 - ends["x"]) / ends["width"]
+    assert share == pytest.approx(0.5 if head == "log" else 0.04, abs=0.02)
+    page.mouse.move(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2)
+    assert "middle" in page.locator("#tip").inner_text()
+    assert faults == []
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_label_is_cut_and_no_panel_is_empty(make_run, table, opened, width):
     run = make_run(table(600), title="mp2018", target="formation_energy_per_atom_ev")

@@ -50,6 +50,15 @@ def test_html_in_ids_and_formulas_is_shown_as_text(make_run, table, evil_ids):
     assert "<script" not in run.summary
 
 
+def test_errors_of_the_head_log_are_told_by_their_factor(make_run, table):
+    split = ["test"] * 3 + ["train"]
+    columns = {"split": split, "target": [1.0, 2.0, 300.0, 4.0], "predicted": [1.5, 4.0, 60.0, 4.0]}
+    seen = Reader(make_run(table(4, **columns), configuration={"model": {"head": "log"}}).page).text
+    assert "Median 1.50 times the reference; half of the test structures are within a factor of 2.00." in seen
+    assert "Predicted / reference" in seen
+    assert "Predicted / reference" not in Reader(make_run(table(4, **columns)).page).text
+
+
 def test_only_the_page_s_own_script_may_run(make_run, table):
     page = make_run(table(100)).page
     allowed = re.findall(r"'sha256-([^']+)'", page)

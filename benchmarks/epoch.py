@@ -30,8 +30,9 @@ from gnn.batches import Graphs
 from gnn.config import ModelConfig
 from gnn.cost import Cost
 from gnn.heads import Head
-from gnn.loop import Data, Training, predict
+from gnn.loop import Data, Training
 from gnn.models.registry import build_model
+from gnn.outputs import predict
 from gnn.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -37,8 +37,9 @@ from gnn.cost import Cost, peak_memory
 from gnn.device import select_device
 from gnn.graph_files import decode, open_graphs
 from gnn.heads import Head
-from gnn.loop import Data, Training, predict
+from gnn.loop import Data, Training
 from gnn.models.registry import build_model
+from gnn.outputs import predict
 from gnn.recipe import Recipe
 from storage import schemas
 from storage.errors import InputError

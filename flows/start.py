@@ -17,5 +17,5 @@ def start_folder(config: RetrainConfig, store: Store) -> Path | None:
         return None
     folder = model_folder(config.start_from, store, "start_from").absolute()
     for model, train in config.trainings.values():
-        check_start(folder, model, keep_readout=train.readout == "kept")
+        check_start(folder, model, train, config.graphs.model_dump())
     return folder

@@ -109,7 +109,12 @@ class ModelConfig(BaseModel):
     )
     embedding: bool = Field(True, description="A learned vector for each element.")
     properties: bool = Field(True, description="Physical properties of each element.")
-    gaussian_stop: float = Field(8.0, gt=0, le=20, description="Last centre of the distance expansion (Å); first is 0.")
+    gaussian_stop: float = Field(
+        8.0,
+        gt=0,
+        le=20,
+        description="Last centre of the distance expansion (Å), to a whole number of steps; first is 0.",
+    )
     gaussian_step: float = Field(0.2, ge=0.01, le=2, description="Distance between the centres (Å).")
     gaussian_sigma: float | None = Field(
         None, ge=0.01, le=2, description="Width σ in exp(−d²/2σ²) (Å); null is the step. The authors' code has step/√2."
@@ -247,7 +252,7 @@ class TrainConfig(BaseModel):
         "regression", description="Classification: is the target above `threshold` (metals: band gap above 0)?"
     )
     threshold: float = Field(0.0, description="Classification: the positive class lies above this value of the target.")
-    seed: int = Field(0, description="Initial weights and order of batches.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Initial weights and order of batches.")
     members: int = Field(
         1,
         ge=1,

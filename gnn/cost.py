@@ -11,9 +11,6 @@ import torch
 
 from gnn import distributed
 from gnn.steps import Step
-from storage.program import progress
-
-QUIET = 30.0  # seconds after which a long epoch says how far it is
 
 
 class Cost:
@@ -21,9 +18,9 @@ class Cost:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.began = self.spoke = time.perf_counter()
+        self.began = time.perf_counter()
         self.waiting = 0.0
-        self.structures = self.edges = self.done = 0
+        self.structures = self.edges = 0
 
     def waited(self, steps: Iterable[Step]) -> Iterator[Step]:
         """The same steps; the time that each is waited for is counted."""
@@ -36,22 +33,18 @@ class Cost:
                 return
             yield step
 
-    def count(self, step: Step, rows: int) -> None:
-        """Count a step of an epoch over `rows` structures; say how far it is where nothing was said for long."""
-        self.done += step.whole
+    def count(self, step: Step) -> None:
+        """Count a step."""
         self.structures += len(step.rows) if step.weight else 0
         self.edges += step.edges if step.weight else 0
-        if time.perf_counter() - self.spoke > QUIET and distributed.writes():
-            self.spoke = time.perf_counter()
-            progress("structures of the epoch", self.done, rows)
 
     def metrics(self) -> dict[str, Any]:
         """seconds, structures_per_second and edges_per_second (of all ranks), data_wait (share of the time, of the rank
         that waited longest), peak_memory_mib (of the largest rank).
         """
         seconds = time.perf_counter() - self.began
-        together = distributed.total(torch.tensor([self.structures, self.edges], device=self.device)).tolist()
-        worst = torch.tensor([self.waiting / seconds, peak_memory(self.device) / 2**20], device=self.device)
+        together = distributed.total(torch.tensor([self.structures, self.edges])).tolist()
+        worst = torch.tensor([self.waiting / seconds, peak_memory(self.device) / 2**20])
         wait, memory = distributed.largest(worst).tolist()
         return {
             "seconds": round(seconds, 3),

@@ -28,6 +28,11 @@ def select_device(wanted: str) -> torch.device:
     torch.set_flush_denormal(True)
     if wanted == "cuda" and distributed.is_rank():
         wanted = f"cuda:{distributed.local_rank()}"
+    if wanted.startswith("cuda:"):
+        number, there = int(wanted.removeprefix("cuda:")), torch.cuda.device_count()
+        if number >= there:
+            asked = f"train.processes {distributed.local_world_size()}" if distributed.is_rank() else f"device {wanted}"
+            raise InputError(f"{asked}: this machine has {there} CUDA device{'s' if there > 1 else ''}")
         torch.cuda.set_device(wanted)
     return torch.device(wanted)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 WRITER = "CGCNN_WRITER"  # no: the ranks of this machine only help
 
 _writer = 0
+_device = torch.device("cpu")  # of the sums: NCCL has none of what lies elsewhere
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # a rank waits so long for the others before it gives up
 
@@ -68,10 +69,11 @@ def process_group(device: torch.device) -> Iterator[None]:
         world_size=int(os.environ["WORLD_SIZE"]),
         timeout=COLLECTIVE_TIMEOUT,
     )
-    global _writer
+    global _writer, _device
+    _device = device
     # Which machine gets rank 0 is the rendezvous's choice.
     mine = rank() if local_rank() == 0 and os.environ.get(WRITER, "yes") == "yes" else -1
-    _writer = int(largest(torch.tensor(mine, device=device)))
+    _writer = int(largest(torch.tensor(mine)))
     try:
         yield
         dist.barrier()
@@ -87,15 +89,20 @@ def barrier() -> None:
 
 def total(value: Tensor) -> Tensor:
     """The sum of `value` over all ranks; `value` itself is overwritten with it."""
-    if world_size() > 1:
-        dist.all_reduce(value)
-    return value
+    return _reduced(value, dist.ReduceOp.SUM)
 
 
 def largest(value: Tensor) -> Tensor:
     """The largest of `value` over all ranks, element by element; `value` itself is overwritten with it."""
+    return _reduced(value, dist.ReduceOp.MAX)
+
+
+def _reduced(value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
     if world_size() > 1:
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        there = value.to(_device)
+        dist.all_reduce(there, op=operation)
+        if there is not value:
+            value.copy_(there)
     return value
 
 
@@ -136,7 +143,7 @@ def share_state(state: dict[str, Any] | None, device: torch.device) -> dict[str,
     written = io.BytesIO()
     if writes() and state is not None:
         torch.save(state, written)
-    size = total(torch.tensor(len(written.getbuffer()), device=device))
+    size = total(torch.tensor(len(written.getbuffer())))
     if not int(size):
         return None
     content = torch.zeros(int(size), dtype=torch.uint8, device=device)

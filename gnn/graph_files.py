@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gnn import distributed
 from gnn.batches import Graphs, flat
+from gnn.progress import SparseProgress
 from gnn.segments import starts
 from storage.errors import WorldError
 from storage.program import write_atomically
@@ -47,12 +48,14 @@ def decode(shards: Sequence[Path], target: str, folder: Path, auxiliary: Sequenc
         folder.mkdir(parents=True, exist_ok=True)
         part = range(distributed.local_rank(), len(shards), distributed.local_world_size())
         counts = torch.zeros(len(shards), 3, dtype=torch.long)
+        speak = SparseProgress("graphs read", 0)
         for n in part:
             counts[n] = torch.tensor(_count(shards[n]))
+            speak(int(counts[:, 0].sum()))
         before = torch.zeros(len(shards) + 1, 3, dtype=torch.long)
         torch.cumsum(distributed.largest(counts), 0, out=before[1:])
         for n in part:
-            _write(shards[n], [target, *auxiliary], folder, before[n].tolist())
+            _write(shards[n], [target, *auxiliary], folder, before[n].tolist(), speak)
         distributed.barrier()
         if distributed.local_rank() == 0:
             rows, atoms, edges = before[-1].tolist()
@@ -183,7 +186,7 @@ def _count(shard: Path) -> tuple[int, int, int]:
     return rows, atoms, edges
 
 
-def _write(shard: Path, targets: list[str], folder: Path, before: list[int]) -> None:
+def _write(shard: Path, targets: list[str], folder: Path, before: list[int], speak: SparseProgress) -> None:
     """Decode one shard; `before` are the rows, atoms and edges of all shards before it."""
     rows, atoms, edges = before
     lists = ["atomic_numbers", "multiplicity", "edge_source", "edge_target", "edge_distance"]
@@ -203,6 +206,7 @@ def _write(shard: Path, targets: list[str], folder: Path, before: list[int]) -> 
         if vectors:
             _write_at(folder, "vector", 3 * edges, flat(table[EDGE_VECTOR])[1])
         rows, atoms, edges = rows + len(table), atoms + len(values["z"]), edges + len(values["source"])
+        speak(rows)
 
 
 def _write_at(folder: Path, name: str, first: int, values: np.ndarray) -> None:

@@ -38,8 +38,7 @@ class Head:
     @classmethod
     def fit(cls, target: Tensor) -> "Head":
         """By `target` (M,) of the training rows alone. The deviation of a constant target is taken as 1."""
-        deviation = float(target.std(correction=0))
-        return cls(float(target.mean()), deviation if deviation > 0 else 1.0)
+        return cls(float(target.mean()), _deviation_of(target))
 
     @classmethod
     def check(cls, target: Tensor) -> None:
@@ -61,6 +60,19 @@ class Head:
     def value(self, output: Tensor) -> Tensor:
         """(…, M, W) numbers of the network → (…, M) predictions in the target's unit."""
         return output[..., 0] * self.deviation + self.mean
+
+    @torch.no_grad()
+    def rescale(self, readout: nn.Linear, known: "Head") -> None:
+        """Change a network's last layer, which was trained with the head `known` of the same kind, to this scale.
+
+        Its predictions in the target's unit stay what they are.
+        """
+        self._rescale_value(readout, known, 0)
+
+    def _rescale_value(self, readout: nn.Linear, known: "Head", place: int) -> None:
+        scale = known.deviation / self.deviation
+        readout.weight[place] *= scale
+        readout.bias[place] = readout.bias[place] * scale + (known.mean - self.mean) / self.deviation
 
     def predicted_deviation(self, output: Tensor) -> Tensor | None:
         """(…, M, W) → (…, M) the standard deviation of the error, in the target's unit; None where none is trained."""
@@ -142,6 +154,12 @@ class MeanVariance(Head):
         unlikely = LOSSES[name](relative, torch.zeros_like(relative), reduction="sum") + log_deviation.sum()
         return LOSSES[name](value, wanted, reduction="sum") + unlikely
 
+    @torch.no_grad()
+    def rescale(self, readout: nn.Linear, known: Head) -> None:
+        """The logarithm of the deviation moves by that of the scale."""
+        self._rescale_value(readout, known, 0)
+        readout.bias[1] += math.log(known.deviation / self.deviation)
+
     def predicted_deviation(self, output: Tensor) -> Tensor:
         """(…, M, 2) → (…, M), in the target's unit, before calibration."""
         return torch.exp(output[..., 1].clamp(min=SMALLEST)) * self.deviation
@@ -174,7 +192,7 @@ class Hurdle(Head):
                 "model.head hurdle: is for a target that is 0 for some structures and above 0 for the others; of "
                 f"{len(target):,} training rows {below:,} are below 0, {int((target == 0).sum()):,} are 0"
             )
-        return cls(0.0, float(target[above].std(correction=0)) or 1.0)
+        return cls(0.0, _deviation_of(target[above]))
 
     def loss(self, output: Tensor, wanted: Tensor, name: str) -> Tensor:
         """Binary cross entropy of "is it above 0?", and for those that are the loss of the size. `output` (B, 2)."""
@@ -182,6 +200,11 @@ class Hurdle(Head):
         above = (wanted > 0).to(wanted.dtype)
         crossed = functional.binary_cross_entropy_with_logits(logit, above, reduction="sum")
         return crossed + LOSSES[name](size * above, wanted, reduction="sum")
+
+    @torch.no_grad()
+    def rescale(self, readout: nn.Linear, known: Head) -> None:
+        """The second number is the value; the first has no scale."""
+        self._rescale_value(readout, known, 1)
 
     def value(self, output: Tensor) -> Tensor:
         """0 where the probability is up to ½, else the size, which is never below 0."""
@@ -195,6 +218,12 @@ HEADS: dict[HeadName, type[Head]] = {
     "mean-variance": MeanVariance,
     "hurdle": Hurdle,
 }
+
+
+def _deviation_of(target: Tensor) -> float:
+    """Of `target` (M,); 1 for a constant, whose mean is rounded, so that it seems to deviate by some 1e-17 of it."""
+    deviation = float(target.std(correction=0))
+    return deviation if deviation > 1e-12 * float(target.abs().max()) else 1.0
 
 
 def powers_of_ten(target: Tensor) -> float:

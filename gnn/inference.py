@@ -15,8 +15,8 @@ from gnn.batches import Graphs
 from gnn.checkpoint import load_members
 from gnn.device import select_device
 from gnn.elements import symbol_of
-from gnn.loop import EVALUATED, outputs_of
 from gnn.models.registry import ExternalModel
+from gnn.outputs import EVALUATED, outputs_of
 from gnn.release_weights import as_model_folder
 from gnn.uncertainty import predictions_of
 from storage.errors import InputError

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from gnn.checkpoint import load_model
-from gnn.config import ModelConfig
-from gnn.model_card import CARD, check_start
+from gnn.heads import Head
+from gnn.model_card import CARD
 from storage.program import Facts, Spec, main
 from storage.registry import WEIGHTS
 
@@ -38,15 +38,18 @@ def is_readout(name: str) -> bool:
     return name.startswith(("hidden.", "out."))
 
 
-def start_from(model: nn.Module, config: ModelConfig, folder: Path, *, keep_readout: bool) -> str:
+def start_from(model: nn.Module, head: Head, folder: Path, *, keep_readout: bool) -> str:
     """Overwrite the weights of `model` with those of the trained model in `folder`; returns the target of that.
 
-    Without `keep_readout` the readout stays as it is. Raises InputError where the two models differ.
+    The two are alike, as `check_start` says. A readout that is kept predicts what it predicted, in the scale of `head`;
+    without `keep_readout` it stays as it is.
     """
-    card = check_start(folder, config, keep_readout=keep_readout)
-    trained, _ = load_model(folder, torch.device("cpu"))
+    trained, card = load_model(folder, torch.device("cpu"))
     known = trained.state_dict()
     model.load_state_dict({n: v for n, v in known.items() if keep_readout or not is_readout(n)}, strict=False)
+    readout = getattr(model, "out", None)
+    if keep_readout and isinstance(readout, nn.Linear):
+        head.rescale(readout, card.head)
     log.info(
         "starts from the weights of a model of %s, trained on %s elements; readout %s",
         card.target,

@@ -59,8 +59,9 @@ def _spec(store: Path, wait: float) -> Path:
     """The spec that the first machine's launcher wrote, once it is there."""
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
-        for path in store.glob(f"work/*/scratch/{spec_name()}"):
-            return path
+        found = list(store.glob(f"work/*/scratch/{spec_name()}"))
+        if found:
+            return max(found, key=lambda path: path.stat().st_mtime)  # a killed training leaves its own
         time.sleep(1)
     sys.exit(f"{store}: no training {os.environ.get('PET_RDZV_ID', '')} began within {wait:g} s")
 

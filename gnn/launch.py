@@ -51,6 +51,8 @@ def launch(spec: Spec, module: str, processes: int) -> Facts:
             name = signal.Signals(-first.exitcode).name
             raise WorldError(f"ranks were killed by {name} (memory?) more than {RESTARTS} times") from None
         raise
+    finally:
+        path.unlink(missing_ok=True)
     if failure.exists():
         found = Failure.model_validate_json(failure.read_text())
         raise KINDS[found.kind](found.message)

@@ -3,6 +3,7 @@
 Xie & Grossman, PRL 120, 145301 (2018). N atoms, E edges, B crystals, F features of an atom, K Gaussians.
 """
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,7 @@ EMBEDDING_SCALE = 0.1  # of what is learned for an element, in its vector
 class GaussianBasis(nn.Module):
     """exp(−(d − μ)² / 2σ²) at centres μ from `start` to `stop`: (E,) Å → (E, K).
 
+    Centres are `step` apart; where that does not divide the range, the last one is the nearest to `stop`.
     σ is `step` as in the textbook; the authors' code, exp(−(d − μ)² / step²), is σ = step / √2.
     """
 
@@ -30,8 +32,11 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, start: float, stop: float, step: float, sigma: float | None = None) -> None:
         super().__init__()
+        steps = round((stop - start) / step)
+        last = start + steps * step
+        last = stop if math.isclose(last, stop, rel_tol=1e-6) else last  # a rounded step, as 0.2580645 for 8 / 31
         # linspace: with arange, rounding decides whether there is one centre more.
-        self.register_buffer("centres", torch.linspace(start, stop, round((stop - start) / step) + 1))
+        self.register_buffer("centres", torch.linspace(start, last, steps + 1))
         self.step, self.sigma = step, sigma or step
 
     def forward(self, distance: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from gnn.checkpoint import load_checkpoint, save_checkpoint
 from gnn.cost import Cost
 from gnn.cuda_graphs import CapturedGradients
 from gnn.heads import Head
+from gnn.initial import is_readout
 from gnn.optimization import PARTS, Schedule, averaged_model, optimizer_of
+from gnn.outputs import predict
+from gnn.progress import SparseProgress
 from gnn.recipe import Recipe
 from gnn.sampling import epoch_order, global_batches, steps_of
 from gnn.steps import Step, steps
@@ -25,8 +28,6 @@ from gnn.time_budget import TimeBudget
 from storage.errors import InputError
 
 log = logging.getLogger(__name__)
-
-EVALUATED = 256  # crystals in a batch without gradients
 
 EpochMetrics = dict[str, Any]
 
@@ -80,7 +81,7 @@ class Training:
     def __init__(self, model: nn.Module, data: Data, config: Recipe) -> None:
         self.model, self.data, self.config = model, data, config
         self.optimizer = optimizer_of(model, config)
-        self.budget = TimeBudget(config.minutes, data.device) if config.minutes else None
+        self.budget = TimeBudget(config.minutes) if config.minutes else None
         self.schedule = Schedule(
             self.optimizer, config, PARTS if self.budget else steps_of(config, data.train, data.edges)
         )
@@ -121,12 +122,13 @@ class Training:
         order = epoch_order(data.train, config.seed, epoch)
         batches = global_batches(order, data.edges, config.batch_size, config.batch_edges)
         lost = torch.zeros((), dtype=torch.float64, device=data.device)
-        seen = 0
-        self.model.train()
+        seen, speak = 0, SparseProgress("structures of the epoch", len(order))
+        self._to_train()
         for step in cost.waited(steps(data.graphs, data.edges, batches, data.device)):
             lost += self._step(step)
-            cost.count(step, len(order))
+            cost.count(step)
             seen += step.whole
+            speak(seen)
             if self.over:
                 break
         mean = float(distributed.total(lost)) / seen
@@ -136,6 +138,13 @@ class Training:
                 "a smaller one, or train.clip, may help"
             )
         return mean
+
+    def _to_train(self) -> None:
+        """What is frozen normalises by the statistics that it came with, and leaves them as they are."""
+        self.model.train()
+        if self.config.body_rate == 0:
+            for name, part in self.model.named_children():
+                part.train(is_readout(f"{name}."))
 
     def _step(self, step: Step) -> Tensor:
         """One update of the weights; returns the sum of this rank's losses."""
@@ -216,7 +225,8 @@ def fit(
         cost = Cost(data.device)
         rate = training.optimizer.param_groups[0]["lr"]
         loss = training.epoch(state.epoch, cost)
-        predicted = predict(training.ema.module, data.graphs, data.validation, data.head, data.device)
+        speak = SparseProgress("structures of the validation", len(data.validation))
+        predicted = predict(training.ema.module, data.graphs, data.validation, data.head, data.device, speak)
         error = float((predicted - data.target[data.validation]).abs().mean())
         training.schedule.after_epoch(error)
         state.epoch += 1
@@ -240,29 +250,3 @@ def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _is_over(state: TrainingState, config: Recipe) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
-
-
-def predict(model: nn.Module, graphs: Graphs, rows: Tensor, head: Head, device: torch.device) -> Tensor:
-    """Predictions for the graphs at the indices `rows` (M,): (M,) float64 in the target's unit, or probabilities.
-
-    Where there are several ranks, all of them call this.
-    """
-    return head.value(outputs_of([model], graphs, rows, head.width, device)[0])
-
-
-@torch.no_grad()
-def outputs_of(models: Sequence[nn.Module], graphs: Graphs, rows: Tensor, width: int, device: torch.device) -> Tensor:
-    """What K models, of heads of one width W, give for the graphs at the indices `rows` (M,): (K, M, W) float64.
-
-    Numbers after the first W are left out. Each batch is cut once for all models. Each rank predicts every so many
-    batches, and all get all numbers.
-    """
-    for model in models:
-        model.eval()
-    predicted = torch.zeros(len(models), len(rows), width, dtype=torch.float64)
-    for number, places in enumerate(torch.arange(len(rows)).split(EVALUATED)):
-        if number % distributed.world_size() == distributed.rank():
-            batch = graphs.batch(rows[places], device)
-            for member, model in enumerate(models):
-                predicted[member, places] = model(batch).cpu().double().view(len(places), -1)[:, :width]
-    return distributed.total(predicted.to(device)).cpu() if distributed.world_size() > 1 else predicted

@@ -6,12 +6,14 @@ what does not fit is an InputError of one line.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gnn.config import MODELS, PUBLISHED, ModelConfig
+from gnn.config import MODELS, PUBLISHED, ModelConfig, TrainConfig
 from storage.errors import InputError, first_fault
 
 if TYPE_CHECKING:
@@ -152,21 +154,28 @@ def read_card(folder: Path) -> ModelCard:
 READOUT = ("n_h", "h_fea_len", "head", "pooling")  # of what makes a number of the atoms' features
 
 
-def check_start(folder: Path, model: ModelConfig, *, keep_readout: bool) -> ModelCard:
-    """The card of the trained model in `folder`. Raises InputError where its weights are not for such a `model`.
+NEIGHBOURS = ("cutoff", "max_neighbors")  # of the configuration of graphs: who is whose neighbour
 
-    Without `keep_readout` the readouts may differ.
+
+def check_start(folder: Path, model: ModelConfig, train: TrainConfig, graphs: Mapping[str, Any]) -> None:
+    """Raise InputError where the weights of the trained model in `folder` are not for such a `model` and `graphs`.
+
+    The readouts may differ, unless it is kept.
     """
-    card = read_card(folder)
+    card, keep_readout = read_card(folder), train.readout == "kept"
     if card.members > 1:
         raise InputError(f"start_from: {folder} is an ensemble of {card.members} models; start from a single one")
     free = () if keep_readout else READOUT
     names = (name for name in ModelConfig.model_fields if name not in free)
-    differ = {n: getattr(card.model, n) for n in names if getattr(card.model, n) != getattr(model, n)}
+    differ = {f"model.{n}": getattr(card.model, n) for n in names if getattr(card.model, n) != getattr(model, n)}
+    others = {n: card.graph_config[n] for n in NEIGHBOURS if n in card.graph_config}
+    differ |= {f"graphs.{name}": value for name, value in others.items() if value != graphs.get(name)}
+    if keep_readout and card.task != train.task:
+        differ["train.task"] = card.task
     if differ:
-        said = " ".join(f"--set model.{name}={value}" for name, value in differ.items())
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in differ.items()}
+        said = " ".join(f"--set {name}={text}" for name, text in texts.items())
         raise InputError(f"start_from: the model in {folder} has other settings; say {said}")
-    return card
 
 
 def check_trust(config: ModelConfig, *, trust_code: bool) -> None:

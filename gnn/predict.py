@@ -18,8 +18,8 @@ from gnn.batches import Graphs
 from gnn.checkpoint import load_members
 from gnn.device import select_device
 from gnn.elements import symbol_of
-from gnn.loop import outputs_of
 from gnn.model_card import ModelCard
+from gnn.outputs import outputs_of
 from gnn.uncertainty import predictions_of
 from storage import parts, schemas
 from storage.errors import InputError

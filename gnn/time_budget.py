@@ -13,8 +13,8 @@ class TimeBudget:
     The time of attempts that were killed counts, up to their last checkpoint.
     """
 
-    def __init__(self, minutes: float, device: torch.device) -> None:
-        self._seconds, self._device = 60 * minutes, device
+    def __init__(self, minutes: float) -> None:
+        self._seconds = 60 * minutes
         self._began, self._before = time.monotonic(), 0.0
         self.share = 0.0
 
@@ -25,9 +25,7 @@ class TimeBudget:
 
     def look(self) -> None:
         """Look at the clock. All ranks call this at the same steps: they go by the one whose clock is ahead."""
-        spent = torch.tensor(self._spent(), dtype=torch.float64)
-        if distributed.world_size() > 1:
-            spent = distributed.largest(spent.to(self._device)).cpu()
+        spent = distributed.largest(torch.tensor(self._spent(), dtype=torch.float64))
         self.share = min(float(spent) / self._seconds, 1.0)
 
     def epochs(self, done: int) -> int:

@@ -27,9 +27,11 @@ from gnn.gates import gate_table
 from gnn.graph_files import RowGroups, auxiliary_values, decode, open_graphs, streams
 from gnn.heads import kind_of_head, powers_of_ten
 from gnn.initial import start_from
-from gnn.loop import Data, EpochMetrics, TrainingState, fit, outputs_of
-from gnn.model_card import ModelCard
+from gnn.loop import Data, EpochMetrics, TrainingState, fit
+from gnn.model_card import ModelCard, check_start
 from gnn.models.registry import build_model
+from gnn.outputs import outputs_of
+from gnn.progress import SparseProgress
 from gnn.recipe import CHOSEN, Recipe, recipe_for
 from gnn.splits import NAMES, TEST, TRAIN, VALIDATION, Codes, assign
 from storage import schemas
@@ -107,7 +109,9 @@ def train(spec: TrainSpec) -> Facts:
         model = build_model(spec.model, trust_code=True).to(device)
         learned: Facts = {}
         if spec.start is not None:
-            learned["start_from"] = start_from(model, spec.model, spec.start, keep_readout=spec.train.readout == "kept")
+            check_start(spec.start, spec.model, spec.train, spec.graph_config)
+            keep = spec.train.readout == "kept"
+            learned["start_from"] = start_from(model, data.head, spec.start, keep_readout=keep)
         if data.auxiliary is not None:
             add_auxiliary(model, data.auxiliary)
         parameters = sum(p.numel() for p in model.parameters())
@@ -129,7 +133,8 @@ def train(spec: TrainSpec) -> Facts:
         seconds = time.perf_counter() - began
         model.load_state_dict(weights)
         width = data.head.width + len(spec.auxiliary)
-        outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), width, device)[0]
+        speak = SparseProgress("structures predicted", len(codes))
+        outputs = outputs_of([model], data.graphs, torch.arange(len(codes)), width, device, speak)[0]
         if data.auxiliary is not None:
             remove_auxiliary(model)
             learned["auxiliary"] = data.auxiliary.errors(outputs[data.validation, data.head.width :], data.validation)

@@ -21,7 +21,7 @@ from storage.replication import whole_at
 CHECKPOINTS = "checkpoints"  # the folder of checkpoints in a program's scratch folder
 KEPT = 2  # the newest, and one that is used where the newest is damaged
 
-NAME = re.compile(r"checkpoint-(?P<epoch>[0-9]{5})-(?P<sha256>[0-9a-f]{64})\.pt")
+NAME = re.compile(r"checkpoint-(?P<epoch>[0-9]{5,})-(?P<sha256>[0-9a-f]{64})\.pt")
 
 
 class Checkpoint(BaseModel):

@@ -119,6 +119,29 @@ def test_a_hurdle_needs_zeros_and_nothing_below(target, message):
         Hurdle.fit(torch.tensor(target))
 
 
+@pytest.mark.parametrize("value", [0.1, -1e5 / 3, 0.0, 1e-30])
+def test_a_constant_target_has_the_scale_one(value):
+    """The mean of many equal numbers is rounded, so that they seem to deviate from it."""
+    target = torch.full((500,), value, dtype=torch.float64)
+    assert Head.fit(target).deviation == 1.0
+    if value > 0:
+        assert Hurdle.fit(torch.cat([torch.zeros(500), target])).deviation == 1.0
+
+
+@pytest.mark.parametrize("kind", [Head, Logarithm, MeanVariance, Hurdle])
+def test_a_readout_in_another_scale_predicts_the_same(kind):
+    torch.manual_seed(0)
+    old_mean, new_mean = (0.0, 0.0) if kind is Hurdle else (-1.5, 4.0)
+    old, new = kind(old_mean, 2.0), kind(new_mean, 0.3)
+    features, readout = torch.randn(50, 8), kind.readout(8)
+    before = readout(features)
+    new.rescale(readout, old)
+    after = readout(features)
+    torch.testing.assert_close(new.value(after), old.value(before))
+    if kind is MeanVariance:
+        torch.testing.assert_close(new.predicted_deviation(after), old.predicted_deviation(before))
+
+
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(1e-100, 1e100)))
 @example(np.array([1.0] * 999 + [10.0]))
 def test_a_logarithm_gives_back_what_it_was_standardized_from(target):

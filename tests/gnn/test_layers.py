@@ -12,6 +12,18 @@ from gnn.segments import Segments, largest_of_each
 F, K, N, E = 8, 5, 7, 40
 
 
+@pytest.mark.parametrize(("stop", "step"), [(8.0, 0.2), (8.0, 0.2580645), (8.0, 0.3), (7.0, 0.4), (5.0, 1.9)])
+def test_gaussians_near_a_distance_are_those_of_all_whether_or_not_the_step_divides_the_range(stop, step):
+    """A CPU computes with the former, a GPU with the latter."""
+    basis, distance = GaussianBasis(0.0, stop, step), torch.linspace(0.5, stop + 0.5, 200)
+    near = basis.truncated(distance)
+    width = near.values.shape[1]
+    all_of_them = torch.zeros(len(distance), max(len(basis.centres), width))
+    all_of_them.scatter_(1, near.first.long()[:, None] + torch.arange(width), near.values)
+    torch.testing.assert_close(all_of_them[:, : len(basis.centres)], basis(distance), atol=2e-6, rtol=0)
+    assert basis.centres[-1] == pytest.approx(stop, abs=step / 2)
+
+
 @pytest.fixture
 def graph():
     torch.manual_seed(0)

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 
 from gnn.batches import Graphs
 from gnn.checkpoint import load_model, save_model
 from gnn.config import MODELS, ModelConfig
 from gnn.model_card import ModelCard
 from gnn.models.cgcnn import CGCNN
-from gnn.models.registry import build_model
+from gnn.models.registry import ExternalModel, build_model
+from gnn.steps import Step
 from storage.errors import InputError
 
 CPU = torch.device("cpu")
@@ -129,3 +131,22 @@ def test_batches_have_the_fields_of_a_pyg_data(table, graphs):
     assert torch.equal(ours.edge_index, theirs.edge_index)
     assert torch.equal(ours.batch, theirs.batch)
     assert torch.equal(ours.ptr, theirs.ptr)
+
+
+class Plain(nn.Module):
+    """Of PyTorch Geometric's kind: the number of atoms."""
+
+    def forward(self, _z, _edge_index, _edge_attr, batch) -> torch.Tensor:
+        return torch.bincount(batch).float()
+
+
+def test_an_external_model_weighs_no_atoms_and_takes_a_batch_that_counts_for_nothing(table):
+    """The latter is that of a rank that has no rows of a small batch."""
+    model = ExternalModel(ModelConfig(), Plain())
+    graphs, rows = Graphs.of(table), torch.tensor([3])
+    nothing = Step(graphs, CPU, rows, edges=12, whole=1, weight=0.0)
+    assert model(nothing.batch()).tolist() == [4.0]
+    reduced = graphs.batch(rows, CPU)
+    reduced.multiplicity[0] = 2
+    with pytest.raises(InputError, match="an external model does not weigh atoms"):
+        model(reduced)

@@ -15,6 +15,7 @@ import torch
 
 from gnn import train
 from gnn.config import Placement
+from gnn.join import _spec
 from storage.errors import InputError
 
 LOCAL = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -127,6 +128,17 @@ def test_what_cannot_be_trained_is_the_same_line_from_several_processes(spec):
         train.build(run)
 
 
+def test_a_machine_joins_the_newest_training(tmp_path, monkeypatch):
+    """One that was killed has left its spec."""
+    monkeypatch.setenv("PET_RDZV_ID", "alloys")
+    for number, key in enumerate(("2", "1", "3")):
+        path = tmp_path / "work" / f"train-model-{key}" / "scratch" / "ranks-alloys.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(key)
+        os.utime(path, (number, number))
+    assert _spec(tmp_path, 1).read_text() == "3"
+
+
 def test_two_machines_train_as_one(spec, tmp_path):
     """Two launchers on loopback, each with one rank, as they would stand on two machines with a common folder."""
     alone, made = spec("alone"), spec("work/train-model-1")
@@ -147,6 +159,16 @@ def test_two_machines_train_as_one(spec, tmp_path):
     assert "2 processes" in lines
     assert torch.allclose(losses(two), losses(alone), rtol=1e-4, atol=0)
     assert len(predicted(two)) == 120
+    assert list(tmp_path.glob("work/*/scratch/ranks-*")) == []  # what the next one would join
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_give_the_curve_of_one(spec):
+    """By NCCL, which sums nothing that lies in the machine's memory."""
+    alone, two = (spec(name).model_copy(update={"device": "cuda"}) for name in ("alone", "two"))
+    train.build(on(alone, 1))
+    train.build(on(two, 2))
+    assert_same_curve(two, alone)
 
 
 @pytest.mark.parametrize("index", ["0", "1"])

@@ -2,7 +2,6 @@
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from gnn import train
 from gnn.time_budget import TimeBudget
@@ -26,17 +25,17 @@ def test_a_time_that_is_too_short_for_an_epoch_ends_it_after_a_batch(spec, capfd
 
 
 def test_what_a_killed_attempt_spent_is_spent():
-    first = TimeBudget(1.0, torch.device("cpu"))
+    first = TimeBudget(1.0)
     first.load_state_dict({"spent": 45.0})
     assert 0.75 <= first.share < 1
-    second = TimeBudget(1.0, torch.device("cpu"))
+    second = TimeBudget(1.0)
     second.load_state_dict({"spent": first.state_dict()["spent"] + 15.0})
     assert second.over
     assert second.epochs(7) == 7
 
 
 def test_the_number_of_epochs_is_foreseen_from_those_that_are_done():
-    budget = TimeBudget(1.0, torch.device("cpu"))
+    budget = TimeBudget(1.0)
     assert budget.epochs(0) == 0
     budget.share = 0.25
     assert budget.epochs(5) == 20

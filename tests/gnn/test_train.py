@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gnn import predict, train
+from gnn import predict, progress, train
 from storage.errors import InputError
 from storage.exchange import offer
+from storage.program import PROGRESS
 from tasks.programs import SPINS_BRIEFLY
 
 
@@ -164,3 +165,15 @@ def test_prediction_gives_what_training_gave(spec, table, tmp_path):
     stored = pq.read_table(run.output / "predictions.parquet").to_pandas()
     assert found["id"].tolist() == stored["material_id"].tolist()
     assert found["predicted"].to_numpy() == pytest.approx(stored["predicted"].to_numpy(), rel=1e-5, abs=1e-6)
+
+
+def test_what_takes_long_says_how_far_it_is(spec, monkeypatch, capsys):
+    """Who says nothing for long is taken for one that hangs, and is ended."""
+    monkeypatch.setattr(progress, "QUIET", -1.0)
+    train.build(spec(epochs=1))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    last = {line[PROGRESS]: (line["done"], line["total"]) for line in lines if PROGRESS in line}
+    assert last["graphs read"][0] == 120
+    assert last["structures predicted"] == (120, 120)
+    assert last["structures of the epoch"][0] == last["structures of the epoch"][1] > 50
+    assert last["structures of the validation"][0] > 10

@@ -25,6 +25,12 @@ def epochs(folder: Path) -> list[int]:
     return [checkpoint.epoch for checkpoint in checkpoints_in(folder)]
 
 
+def test_epochs_of_six_digits_are_found_and_old_ones_deleted(tmp_path):
+    for epoch in (99_998, 99_999, 100_000, 100_001):
+        written(tmp_path / "here", epoch)
+    assert epochs(tmp_path / "here") == [100_001, 100_000]
+
+
 @pytest.fixture
 def remote(bucket) -> Remote:
     return Remote(bucket)

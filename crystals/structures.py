@@ -39,30 +39,17 @@ def is_one(structures: object) -> bool:
 def from_structure(structure: object) -> Crystal:
     """The arrays of a pymatgen Structure or an ASE Atoms object. Raises Unreadable if it is no ordered crystal."""
     if isinstance(structure, Atoms):
-        return from_ase(structure)
+        return from_atoms(structure)
     if isinstance(structure, IStructure):
         _check_periodic(structure.lattice.pbc)
         return from_pymatgen(cast(Structure, structure))
     raise Unreadable("unreadable", f"is a {type(structure).__name__}; expected a pymatgen Structure or an ASE Atoms")
 
 
-def from_ase(atoms: Atoms) -> Crystal:
-    """The arrays of an Atoms object that is periodic in three directions and has one element on each site."""
-    # Read from a CIF, a site that elements share has the most frequent one as its symbol, and all of them in `info`.
-    for kind, shares in atoms.info.get("occupancy", {}).items():
-        if any(share != 1 for share in shares.values()):
-            raise Unreadable("ordered", f"sites of kind {kind} are occupied by {_shares(shares)}")
-    return from_atoms(atoms)
-
-
 def _check_periodic(pbc: Iterable[bool]) -> None:
     if not all(pbc):
         flags = " ".join("FT"[int(periodic)] for periodic in pbc)
         raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags})")
-
-
-def _shares(shares: dict[str, float]) -> str:
-    return ", ".join(f"{symbol}:{share:g}" for symbol, share in shares.items())
 
 
 def crystals_with_edges(

@@ -95,7 +95,8 @@ def from_pymatgen(structure: Structure) -> Crystal:
 
 
 def from_atoms(atoms: Atoms) -> Crystal:
-    """The arrays of an ASE Atoms object, which must be periodic in three directions and have a cell."""
+    """The arrays of an ASE Atoms object that is periodic in three directions and has one element on each site."""
+    _check_occupancy(atoms.info.get("occupancy"))
     if not len(atoms):
         raise Unreadable("unreadable", "has no atoms")
     if not atoms.pbc.all() or atoms.cell.rank < 3:
@@ -108,6 +109,16 @@ def from_atoms(atoms: Atoms) -> Crystal:
         raise Unreadable("elements", f"{wrong[0]} is no atomic number")
     # Not get_scaled_positions: it would move atoms into the cell, which the neighbour search does by itself.
     return Crystal(atoms.cell.array, numbers.astype(np.uint8), atoms.cell.scaled_positions(atoms.positions))
+
+
+def _check_occupancy(occupancy: Any) -> None:
+    """Raises Unreadable if elements share a site: `occupancy` has their shares by the kind of the site, as of a CIF."""
+    # Such a site has the most frequent element as its symbol. What else is called so, in other files, is of no site.
+    sites = occupancy if isinstance(occupancy, Mapping) else {}
+    for kind, shares in sites.items():
+        if isinstance(shares, Mapping) and any(share != 1 for share in shares.values()):
+            text = ", ".join(f"{symbol}:{share:g}" for symbol, share in shares.items())
+            raise Unreadable("ordered", f"sites of kind {kind} are occupied by {text}")
 
 
 def _from_dict(value: Any) -> Crystal:

@@ -138,6 +138,26 @@ def test_what_is_no_crystal_is_refused_and_its_neighbours_are_not(atoms, reason,
     assert_same(found["#2"], COPPER)
 
 
+@pytest.mark.parametrize("kind", ["extxyz", "traj"])
+def test_a_site_that_elements_share_is_refused_as_in_a_cif(kind, tmp_path):
+    """As ASE reads it from a CIF: the symbol is the most frequent element's, the shares are in `info`."""
+    shared = COPPER.copy()
+    shared.info["occupancy"] = {"0": {"Cu": 0.6, "Au": 0.4}}
+    whole = COPPER.copy()
+    whole.info["occupancy"] = {"0": {"Cu": 1.0}}
+    found = read(written(tmp_path, kind, [shared, whole]))
+    assert found["#0"] == "sites of kind 0 are occupied by Cu:0.6, Au:0.4"
+    assert_same(found["#1"], COPPER)
+
+
+@pytest.mark.parametrize("said", [0.5, "half", [1, 2], {"0": 0.5}])
+def test_an_occupancy_that_is_not_of_sites_says_nothing(said, tmp_path):
+    """`occupancy=0.5` in extended XYZ may be of anything: of the pores, of a band."""
+    loaded = COPPER.copy()
+    loaded.info["occupancy"] = said
+    assert_same(read(written(tmp_path, "extxyz", [loaded]))[""], COPPER)
+
+
 def test_the_frames_before_a_broken_one_are_kept(tmp_path):
     path = written(tmp_path, "extxyz", [COPPER, COPPER])
     path.write_text(path.read_text() + "2\n\nCu 0 0 0\n")

@@ -41,15 +41,8 @@ def from_structure(structure: object) -> Crystal:
     if isinstance(structure, Atoms):
         return from_atoms(structure)
     if isinstance(structure, IStructure):
-        _check_periodic(structure.lattice.pbc)
         return from_pymatgen(cast(Structure, structure))
     raise Unreadable("unreadable", f"is a {type(structure).__name__}; expected a pymatgen Structure or an ASE Atoms")
-
-
-def _check_periodic(pbc: Iterable[bool]) -> None:
-    if not all(pbc):
-        flags = " ".join("FT"[int(periodic)] for periodic in pbc)
-        raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags})")
 
 
 def crystals_with_edges(

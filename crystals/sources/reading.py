@@ -82,7 +82,13 @@ def from_cif(text: str) -> Crystal:
 
 
 def from_pymatgen(structure: Structure) -> Crystal:
-    """The arrays of a pymatgen structure. Raises Unreadable if a site is disordered or is not an element."""
+    """The arrays of a pymatgen structure, which must be periodic in three directions.
+
+    Raises Unreadable if it is not, or if a site is disordered or is not an element.
+    """
+    if not all(structure.lattice.pbc):
+        flags = " ".join("FT"[periodic] for periodic in structure.lattice.pbc)
+        raise Unreadable("lattice", f"is not periodic in three directions (pbc {flags})")
     for position, site in enumerate(structure):
         if not site.is_ordered:
             raise Unreadable("ordered", f"site {position} is occupied by {site.species_string}")

@@ -122,6 +122,23 @@ def test_structures_as_pymatgen_writes_them(tmp_path):
     assert_same(found["#2"], Atoms("Cu", cell=[3.6] * 3, pbc=True))
 
 
+def test_a_slab_as_pymatgen_writes_it_is_refused(tmp_path):
+    """Alone, in a list, and in the rows of a table, as a dict or as text."""
+    slab = Structure(Lattice.cubic(3.6, pbc=(True, True, False)), ["Cu"], [[0, 0, 0]]).as_dict()
+    lengths = {name: value for name, value in slab["lattice"].items() if name != "matrix"}
+    files = {
+        "one.json": json.dumps(slab),
+        "lengths.json": json.dumps({"lattice": lengths, "sites": slab["sites"]}),
+        "several.json": json.dumps([slab]),
+        "table.jsonl": json.dumps({"material_id": "a", "structure": slab}),
+        "text.jsonl": json.dumps({"material_id": "a", "structure": json.dumps(slab)}),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        (reason,) = read(tmp_path / name).values()
+        assert reason == "is not periodic in three directions (pbc T T F)", name
+
+
 @pytest.mark.parametrize(
     ("atoms", "reason"),
     [

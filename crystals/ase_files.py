@@ -28,6 +28,8 @@ from crystals.sources.reading import PARSER_ERRORS, Read, Unreadable, from_atoms
 
 PIECE = 1_000_000  # characters of an extended XYZ file that are in memory at a time
 MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
+# What ASE takes for an atom in SHELX: label, number in SFAC, three coordinates, and an occupancy that it passes over.
+SHELX_ATOM = re.compile(r"(\w+)\s+[0-9]+(?:\s+[0-9\-.]+){3}\s+([0-9\-.]\S*)")
 
 # What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
 ASE_ERRORS = (
@@ -51,6 +53,8 @@ def frames_of(path: Path, kind: str) -> Iterator[Read]:
         with _named_plainly(path, kind) as file:
             if kind == "extxyz":
                 _check_counts(file)
+            if kind == "res":
+                _check_shelx(file)
             frames = _frames_of_xyz(file) if kind == "extxyz" else _iread(file, kind)
             while found := _next_quietly(frames):
                 yield _converted(*found)
@@ -121,6 +125,29 @@ def _check_counts(path: Path) -> None:
             header = file.readline()
             while header.lstrip().startswith(b"VEC"):
                 header = file.readline()
+
+
+def _check_shelx(path: Path) -> None:
+    """Raises Unreadable where not every atom of the cell is listed, or one is there in part: ASE would not notice.
+
+    AIRSS, pymatgen and ASE write LATT -1 and occupancies of 1.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    values = {words[0].upper(): words[1:2] for words in map(str.split, lines) if words}
+    if "SYMM" in values:
+        fault = "has symmetry operations (SYMM)"
+    elif not values.get("LATT"):
+        fault = "has no LATT, which means LATT 1"  # a centre of inversion
+    else:
+        fault = "" if values["LATT"] == ["-1"] else f"has LATT {values['LATT'][0]}"
+    if fault:
+        only = "only files that list every atom of the cell are read, with LATT -1"
+        raise Unreadable("unreadable", f"SHELX: {fault}; {only}")
+    listed = itertools.dropwhile(lambda line: line.split()[:1] != ["SFAC"], lines)
+    for label, occupancy in (atom.groups() for atom in map(SHELX_ATOM.search, listed) if atom):
+        if not re.fullmatch(r"1?1(\.0*)?", occupancy):
+            only = "only 1 is read, or 11, a fixed 1"
+            raise Unreadable("ordered", f"SHELX: an atom of {label} has the occupancy {occupancy}; {only}")
 
 
 def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:

@@ -175,6 +175,44 @@ def test_an_occupancy_that_is_not_of_sites_says_nothing(said, tmp_path):
     assert_same(read(written(tmp_path, "extxyz", [loaded]))[""], COPPER)
 
 
+CELL = "TITL x\nCELL 0.71073 4.59 4.59 2.96 90 90 90\nZERR 2 0 0 0 0 0 0\n"
+RUTILE = "SFAC Ti O\nUNIT 2 4\nTi 1 0 0 0 {}\nO 2 0.305 0.305 0 {}\nHKLF 4\nEND\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (CELL + "LATT 1\nSYMM -X+0.5, Y+0.5, -Z+0.5\n" + RUTILE, "SHELX: has symmetry operations (SYMM)"),
+        (CELL + "latt -1\nsymm -X, -Y, Z\n" + RUTILE, "SHELX: has symmetry operations (SYMM)"),
+        (CELL + "LATT 1\n" + RUTILE, "SHELX: has LATT 1"),
+        (CELL + "LATT -2\n" + RUTILE, "SHELX: has LATT -2"),
+        (CELL + RUTILE, "SHELX: has no LATT, which means LATT 1"),
+        (CELL + "LATT\n" + RUTILE, "SHELX: has no LATT, which means LATT 1"),
+    ],
+)
+def test_a_file_of_shelx_whose_symmetry_makes_further_atoms_is_refused(text, reason, tmp_path):
+    """ASE reads the atoms that are listed: TiO from rutile."""
+    path = tmp_path / "rutile.res"
+    path.write_text(text.format("1.0", "1.0"))
+    found = read(path)[""]
+    assert found == f"{reason}; only files that list every atom of the cell are read, with LATT -1"
+
+
+@pytest.mark.parametrize("occupancy", ["0.5", "10.5", "21.0", "-21.0", "5e-1", "1.0(1)"])
+def test_an_atom_in_a_file_of_shelx_that_is_there_in_part_is_refused(occupancy, tmp_path):
+    path = tmp_path / "titanium_oxide.res"
+    path.write_text(CELL + "LATT -1\n" + RUTILE.format("11.00000", occupancy))
+    assert read(path)[""] == f"SHELX: an atom of O has the occupancy {occupancy}; only 1 is read, or 11, a fixed 1"
+
+
+@pytest.mark.parametrize("occupancy", ["1", "1.0", "11.0", "11.00000 0.05"])
+def test_a_file_of_shelx_that_lists_every_atom_is_read(occupancy, tmp_path):
+    """1.0 is written by AIRSS, pymatgen and ASE; 11 is SHELX's 1 that is not refined."""
+    path = tmp_path / "titanium_oxide.res"
+    path.write_text(CELL + "LATT -1\n" + RUTILE.format(occupancy, occupancy))
+    assert_same(read(path)[""], Atoms("TiO", scaled_positions=[[0, 0, 0], [0.305, 0.305, 0]], cell=[4.59, 4.59, 2.96]))
+
+
 def test_the_frames_before_a_broken_one_are_kept(tmp_path):
     path = written(tmp_path, "extxyz", [COPPER, COPPER])
     path.write_text(path.read_text() + "2\n\nCu 0 0 0\n")

@@ -61,11 +61,12 @@ def structures_for(law: PowerLaw, goal: float) -> tuple[float, float, float]:
     """N at which the line reaches the error `goal`, and the ends of its 95 % interval.
 
     The interval holds all N at which the goal lies within the line's confidence band. An end is NaN if there is none:
-    of two sizes, or where the exponent's interval holds 0. All are infinite if the error does not fall.
+    of two sizes, or where the exponent's interval holds 0. N is infinite if the error does not fall, or so slowly that
+    no float is as large.
     """
     if law.exponent <= 0:
         return math.inf, math.nan, math.inf
-    middle = math.exp((law.intercept - math.log(goal)) / law.exponent)
+    middle = _exp((law.intercept - math.log(goal)) / law.exponent)
     if not law.falls:
         return middle, math.nan, math.nan
     # Where (d − b u)² = t² s² (1/K + u²/S), with u from the centre of log N and d from log goal up to the line there.
@@ -73,8 +74,15 @@ def structures_for(law: PowerLaw, goal: float) -> tuple[float, float, float]:
     noise = _quantile(law.sizes - 2) ** 2 * law.scatter
     first = law.exponent**2 - noise / law.spread
     root = math.sqrt(max((law.exponent * d) ** 2 - first * (d**2 - noise / law.sizes), 0.0))
-    ends = [math.exp(law.centre + (law.exponent * d + side * root) / first) for side in (-1, 1)]
+    ends = [_exp(law.centre + (law.exponent * d + side * root) / first) for side in (-1, 1)]
     return middle, ends[0], ends[1]
+
+
+def _exp(power: float) -> float:
+    try:
+        return math.exp(power)
+    except OverflowError:
+        return math.inf
 
 
 def _quantile(free: int) -> float:

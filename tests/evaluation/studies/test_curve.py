@@ -12,14 +12,14 @@ from storage import schemas
 
 @pytest.fixture
 def made(tmp_path, about, model):
-    """made(exponent, goal, …): models whose errors are 2 eV N^−exponent; the facts, the summary and the fit."""
+    """made(exponent, goal, …): models whose errors are 2 eV N^−exponent, times `factors`; facts, summary and fit."""
 
-    def make(exponent, goal=None, counts=(40, 80, 160, 320), noise=0.0, **said):
+    def make(exponent, goal=None, counts=(40, 80, 160, 320), noise=0.0, factors=None, **said):
         random, models = np.random.default_rng(0), []
-        for count in counts:
+        for count, factor in zip(counts, factors or [1.0] * len(counts), strict=True):
             split = ["train"] * count + ["unused"] * (320 - count) + ["test"] * 50
             target = np.linspace(0, 4, len(split))
-            predicted = target + 2 * count**-exponent * np.exp(random.normal(0, noise))
+            predicted = target + 2 * factor * count**-exponent * np.exp(random.normal(0, noise))
             parameters = {"split": {"train_share": count / 320}, "train": {"seed": 0}}
             models.append(model(tmp_path, f"{count}", target, predicted, split, parameters=parameters))
         facts = build(
@@ -52,6 +52,16 @@ def test_a_goal_has_no_interval_where_the_exponent_may_be_zero(made):
     assert found["low"] < 0
     assert found["from"] is None
     assert "do not bound" in summary or "hardly falls" in summary
+
+
+@pytest.mark.parametrize("steps", [(0.1000, 0.0998, 0.1001, 0.0999, 0.0995), (0.1000, 0.0999, 0.0998, 0.0997)])
+def test_a_goal_far_below_a_curve_that_is_nearly_flat_asks_for_no_number(made, steps):
+    """The line reaches it at more structures than the largest float."""
+    counts = [20 * 2**n for n in range(len(steps))]
+    _, summary, found = made(0.0, goal=0.02, counts=counts, factors=[step / 2 for step in steps])
+    assert found["exponent"] > 0
+    assert found["structures"] is None
+    assert "For 20.0 meV the line gives no number of structures: the error hardly falls." in summary
 
 
 def test_two_shares_have_no_interval(made):

@@ -64,6 +64,13 @@ def test_an_exponent_that_may_be_zero_bounds_nothing():
     assert structures_for(fit(COUNTS, COUNTS**0.1, COUNTS), 0.5)[0] == math.inf
 
 
+def test_a_goal_beyond_all_numbers_is_at_infinity():
+    """With b = 0.001 a tenth of the error needs 10¹⁰⁰⁰ times the structures."""
+    law = fit(COUNTS, COUNTS**-0.001 * np.exp([1e-5, -2e-5, 0, 2e-5, -1e-5]), COUNTS)
+    assert law.falls
+    assert structures_for(law, 0.1 * law.error(60)) == (math.inf, math.inf, math.inf)
+
+
 def test_one_size_is_no_line():
     with pytest.raises(ValueError, match="two sizes"):
         fit([10, 11], [1.0, 2.0], [0.5, 0.5])

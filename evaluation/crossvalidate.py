@@ -71,8 +71,10 @@ def page_of(spec: CrossvalidateSpec, rows: Rows, everything: pa.Table, *, comple
     folds = f"{spec.folds} folds" if whole else f"{len(rows)} of {spec.folds} folds"
     structures = format_count(len(everything), "structure")
     name = "ROC-AUC" if classes else "MAE"
+    undefined = _undefined(rows) if classes else ""
+    beside = _beside(rows, classes=classes)
     verdict = (
-        f"Test {name} {found} over {folds} (mean ± standard deviation){_beside(rows, classes=classes)}. "
+        f"Test {name} {found} over {folds} ({undefined or 'mean ± standard deviation'}){beside}. "
         f"Each of {structures} was predicted by the one model that had not seen it."
     )
     matbench = about.title if complete and spec.column else None
@@ -80,7 +82,8 @@ def page_of(spec: CrossvalidateSpec, rows: Rows, everything: pa.Table, *, comple
     return StudyPage(
         about=about,
         verdict=verdict,
-        headline=f"test {name} {found} over {folds}, {structures}{baseline}",
+        headline=f"test {name} {found} over {folds}{f' ({undefined}){beside}' if undefined else ''}, "
+        f"{structures}{baseline}",
         models=len(rows),
         numbers=_numbers(rows, scale, found, classes=classes),
         sections=_sections(spec, rows, everything, scale, matbench),
@@ -92,6 +95,15 @@ def mean_of(rows: Rows, name: str) -> tuple[float, float]:
     """Mean and standard deviation over the folds (divided by their number, as Matbench does); NaN if undefined."""
     values = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=float)
     return float(values.mean()), float(values.std())
+
+
+def _undefined(rows: Rows) -> str:
+    """Why the mean ROC-AUC is not defined; "" if it is. A mean over the other folds would be of other rows."""
+    folds = [str(row["fold"]) for row in rows if row["roc_auc"] is None]
+    if not folds:
+        return ""
+    which = f"fold {folds[0]} has" if len(folds) == 1 else f"folds {', '.join(folds)} have"
+    return f"{which} test rows of one class alone, and so no ROC-AUC"
 
 
 def _beside(rows: Rows, *, classes: bool) -> str:

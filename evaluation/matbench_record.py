@@ -67,10 +67,11 @@ def _names(task: str, rows: pa.Table) -> list[str]:
     return [task_id(task, int(name) + 1) if task in ROWS and name.isdecimal() else name for name in ids]
 
 
-def _scores(rows: pa.Table, kind: str) -> dict[str, float]:
-    """The scores of a fold that Matbench keeps."""
+def _scores(rows: pa.Table, kind: str) -> dict[str, float | None]:
+    """The scores of a fold that Matbench keeps; None where one is not defined."""
     target, predicted = (np.asarray(rows[name].to_numpy(), dtype=float) for name in ("target", "predicted"))
-    return _of_classes(target > 0.5, predicted) if kind == "classification" else _of_values(target, predicted)
+    found = _of_classes(target > 0.5, predicted) if kind == "classification" else _of_values(target, predicted)
+    return metrics.numbers(**found)
 
 
 def _of_values(target: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:

@@ -16,14 +16,19 @@ ROWS_MADE, OFF = 40, {0: 0.1, 1: 0.2, 2: 0.6}  # how far each fold's predictions
 
 @pytest.fixture
 def made(tmp_path, about, model):
-    """made(…): makes a cross-validation of three folds in `tmp_path`; its facts."""
+    """made(…): makes a cross-validation of three folds in `tmp_path`; its facts.
 
-    def make(*, column="matbench_test_fold", folds=3, **changes):
+    The test rows of the folds `one_class` are all negative.
+    """
+
+    def make(*, column="matbench_test_fold", folds=3, one_class=(), **changes):
         target = np.linspace(0, 4, ROWS_MADE)
         models = {}
         for fold, off in OFF.items():
             split = ["test" if n % 3 == fold else "validation" if n % 7 == 0 else "train" for n in range(ROWS_MADE)]
             values = (target > 2).astype(float) if changes.get("task") == "classification" else target
+            if fold in one_class:
+                values[fold::3] = 0.0
             predicted = np.clip(np.where(values > 0.5, 0.9 - off, off), 0, 1) if values is not target else target + off
             models[fold] = model(tmp_path, f"fold {fold}", values, predicted, split)
         spec = CrossvalidateSpec(
@@ -113,3 +118,24 @@ def test_a_classification_reports_roc_auc(made, tmp_path):
     assert facts["headline"].startswith("test ROC-AUC 0.67 ± 0.47 over 3 folds")
     scores = json.loads((tmp_path / "record.json").read_text())["tasks"]["made-up"]["results"]["fold_0"]["scores"]
     assert scores == {"accuracy": 1.0, "balanced_accuracy": 1.0, "f1": 1.0, "rocauc": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("one_class", "why"),
+    [
+        ((1,), "fold 1 has test rows of one class alone, and so no ROC-AUC"),
+        ((0, 2), "folds 0, 2 have test rows of one class alone, and so no ROC-AUC"),
+    ],
+)
+def test_a_fold_whose_test_rows_are_of_one_class_has_no_roc_auc(made, tmp_path, one_class, why):
+    """Neither has the mean over the folds; the record has null, and the page and the list of runs say why."""
+    facts = made(task="classification", unit="", one_class=one_class)
+    results = json.loads((tmp_path / "record.json").read_text())["tasks"]["made-up"]["results"]
+    aucs = [results[f"fold_{fold}"]["scores"]["rocauc"] for fold in OFF]
+    assert [auc is None for auc in aucs] == [fold in one_class for fold in OFF]
+    assert facts["headline"].startswith(f"test ROC-AUC – over 3 folds ({why}), ")
+    assert "put in the right class, 40 structures" in facts["headline"]
+    summary = (tmp_path / "summary.md").read_text().replace("\\", "")
+    assert f"Test ROC-AUC – over 3 folds ({why}), " in summary
+    assert "| Test ROC-AUC | – |" in summary
+    assert "| **mean ± deviation** | **–** |" in summary

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from storage.units import UNIT_OF_ENDING
+from storage.units import ending_of
 
 MISSING = "–"
 
@@ -108,8 +108,7 @@ def processes(count: int) -> str:
 
 def format_target(target: str) -> str:
     """The name of a target without its unit: `formation_energy_per_atom_ev` becomes "formation energy"."""
-    ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), "")
-    return target[: len(target) - len(ending)].replace("_", " ").strip() or target
+    return target[: len(target) - len(ending_of(target))].replace("_", " ").strip() or target
 
 
 def format_count(number: int, noun: str) -> str:

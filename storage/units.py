@@ -7,13 +7,20 @@ UNIT_OF_ENDING = {
     "_per_atom_ev": "eV/atom",
     "_ev_natom": "eV/cation",
     "_w_per_mk": "W/(m K)",
-    "_per_atom": "eV/atom",
     "_per_cm": "cm⁻¹",
     "_per_k": "1/K",
     "_gpa": "GPa",
     "_mev": "meV",
     "_ev": "eV",
-    "_k": "K",
+}
+# These endings say a unit only of a name that has one of these words: `bulk_k` is no temperature.
+UNIT_OF_WORD = {
+    "_per_atom": {
+        **dict.fromkeys(("energy", "enthalpy", "hull", "e"), "eV/atom"),
+        "volume": "Å³/atom",
+        **dict.fromkeys(("magnetization", "magmom"), "μB/atom"),
+    },
+    "_k": dict.fromkeys(("temperature", "temp", "tc", "debye", "curie", "neel", "melting", "boiling"), "K"),
 }
 UNIT_OF_NAME = {
     "band_gap": "eV",
@@ -30,7 +37,21 @@ UNIT_OF_NAME = {
 
 def unit_of(target: str) -> str:
     """The unit of a target, from its name; "" if the name does not say."""
-    if target in UNIT_OF_NAME:
-        return UNIT_OF_NAME[target]
-    ending = next((e for e in UNIT_OF_ENDING if target.lower().endswith(e)), None)
-    return UNIT_OF_ENDING[ending] if ending else ""
+    return UNIT_OF_NAME.get(target) or _ending_and_unit(target)[1]
+
+
+def ending_of(target: str) -> str:
+    """The end of the name that says the unit, "_ev_per_atom"; "" if none does."""
+    return _ending_and_unit(target)[0]
+
+
+def _ending_and_unit(target: str) -> tuple[str, str]:
+    name = target.lower()
+    for ending, unit in UNIT_OF_ENDING.items():
+        if name.endswith(ending):
+            return ending, unit
+    for ending, units in UNIT_OF_WORD.items():
+        for word in name.removesuffix(ending).split("_") if name.endswith(ending) else ():
+            if word in units:
+                return ending, units[word]
+    return "", ""

@@ -145,6 +145,7 @@ def test_small_electronvolts_are_shown_in_milli():
 def test_names_and_durations():
     assert format_target("formation_energy_per_atom_ev") == "formation energy"
     assert format_target("k_vrh") == "k vrh"
+    assert [format_target(name) for name in ("volume_per_atom", "bulk_k")] == ["volume", "bulk k"]
     assert [duration(s) for s in (4.2, 250, 7500)] == ["4.20 s", "4 min 10 s", "2 h 5 min"]
 
 

@@ -21,10 +21,11 @@ class RetryPolicy(BaseModel):
 
     timeout: float = 60.0  # without a byte
     pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
+    longest: float = 600.0  # pause, whatever the server asks for: it may be hours
 
 
 class RetryableError(Exception):
-    """The request failed, but may succeed later: not before `wait` seconds have passed."""
+    """The request failed, but may succeed later: the server asks for `wait` seconds before."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -40,8 +41,9 @@ def with_retries(call: Callable[[], T], retry: RetryPolicy) -> T:
         try:
             return call()
         except RetryableError as again:
-            wait = max(pause, again.wait)
-            log.warning("Materials Project: %s; again in %.3g s", again, wait)
+            wait = max(pause, min(again.wait, retry.longest))
+            asked = f" (it asks for {again.wait:,.0f} s)" if again.wait > wait else ""
+            log.warning("Materials Project: %s; again in %.3g s%s", again, wait, asked)
             time.sleep(wait)
     try:
         return call()

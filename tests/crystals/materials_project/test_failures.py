@@ -45,6 +45,15 @@ def test_trouble_that_passes_changes_nothing(name, run, spec, materials_project,
         assert "429 Too Many Requests; again in 1 s" in caplog.text
 
 
+def test_nobody_waits_for_hours_because_a_server_says_so(run, spec, materials_project, caplog):
+    from crystals.materials_project.retry import RetryPolicy
+
+    assert RetryPolicy().longest <= 1800
+    materials_project.fails("summary", "status", status=429, headers={"Retry-After": "10800"})
+    run(spec(retry=RetryPolicy(timeout=1.5, pauses=(0.01,), longest=0.2)))
+    assert "429 Too Many Requests; again in 0.2 s (it asks for 10,800 s)" in caplog.text
+
+
 def test_trouble_that_stays_is_told_and_the_next_attempt_goes_on(run, spec, materials_project, tmp_path):
     materials_project.fails("summary", "status", status=503, times=1000, after=2)  # the listing, and one chunk
     with pytest.raises(WorldError, match=r"503 Service Unavailable \(4 tries\); what came is kept"):

@@ -4,6 +4,7 @@ A rule is a function of a candidate and the configured bounds. It returns a mess
 None. Rules run in the order of RULES and the first message is reported, so a rule may rely on the ones before it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from crystals.crystal import Crystal
 from crystals.neighbors import shortest_distance
 
 LARGEST = 1e6  # Å, or cells: no crystal has such numbers, and their products overflow or lose the places that matter
+
+SETTINGS = re.compile(r"\(checks\.[^)]*\)")  # in a message: the names of the bounds that are broken
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,9 @@ def fault_of(candidate: Candidate, bounds: ChecksConfig) -> tuple[str, str] | No
         if message is not None:
             return name, message
     return None
+
+
+def fault_in_prediction(crystal: Crystal) -> tuple[str, str] | None:
+    """`fault_of` a structure without a target, by the default bounds. A prediction has no settings that change them."""
+    fault = fault_of(Candidate(crystal, 0.0), ChecksConfig())
+    return fault and (fault[0], SETTINGS.sub("(fixed in predictions)", fault[1]))

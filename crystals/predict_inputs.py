@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from crystals.checks import Candidate, fault_of
-from crystals.config import ChecksConfig, GraphConfig
+from crystals.checks import fault_in_prediction
+from crystals.config import GraphConfig
 from crystals.crystal import Crystal
 from crystals.graphs import graphs_of
 from crystals.sources.batches import Row, batches_of
@@ -97,7 +97,7 @@ def _errors(batch: pa.RecordBatch) -> list[str | None]:
 def _physical_fault(crystal: Crystal | None) -> str | None:
     if crystal is None:
         return "has no crystal"
-    fault = fault_of(Candidate(crystal, 0.0), ChecksConfig())
+    fault = fault_in_prediction(crystal)
     return fault and fault[1]
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 from ase import Atoms
 from pymatgen.core.structure import IStructure, Structure
 
-from crystals.checks import Candidate, fault_of
-from crystals.config import ChecksConfig, GraphConfig
+from crystals.checks import fault_in_prediction
+from crystals.config import GraphConfig
 from crystals.crystal import Crystal
 from crystals.neighbors import Edges, IsolatedAtom, find_neighbors
 from crystals.sources.batches import BATCH
@@ -17,7 +17,6 @@ from crystals.sources.reading import Unreadable, from_atoms, from_pymatgen
 from crystals.symmetry import quotient
 from crystals.table import graph_columns
 
-BOUNDS = ChecksConfig()
 KINDS = (IStructure, Atoms)  # a Structure is an IStructure
 
 Refuse = Callable[[int, str], None]
@@ -67,7 +66,7 @@ def crystals_with_edges(
 
 def _checked(structure: object) -> Crystal:
     crystal = from_structure(structure)
-    fault = fault_of(Candidate(crystal, 0.0), BOUNDS)
+    fault = fault_in_prediction(crystal)
     if fault:
         raise Unreadable(*fault)
     return crystal

@@ -70,7 +70,7 @@ def test_importing_it_imports_nothing_heavy():
 def test_the_page_s_examples_print_what_it_says(folder):
     printed = (folder / "printed").read_text()
     assert "<run crystals-energy_ev-" in printed
-    assert "structure 1: two atoms are 0.04 Å apart; allowed is 0.5 (checks.min_distance)" in printed
+    assert "structure 1: two atoms are 0.04 Å apart; allowed is 0.5 (fixed in predictions)" in printed
     assert "energy_ev eV ['Li', 'Na'" in printed
 
 

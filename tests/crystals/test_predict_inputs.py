@@ -2,11 +2,14 @@
 
 import gzip
 
+import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
 from crystals.config import GraphConfig
 from crystals.predict_inputs import InputsSpec, build
+from crystals.structures import crystals_with_edges
 from storage.exchange import taken
 
 
@@ -46,3 +49,26 @@ def test_files_folders_and_tables_in_the_order_given(tmp_path):
     assert [row["formula"] for row in rows] == ["Si", "", "NaCl", "Cu", "He", "Fe"]
     assert [row["error"] is None for row in rows] == [True, False, True, True, False, True]
     assert batch["graphs"]["material_id"].to_pylist() == ["0", "2", "3", "5"]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "reason"),
+    [
+        (bulk("Cu", a=12.0), "432 Å³ an atom; allowed are 2 to 250 (fixed in predictions)"),
+        (
+            Atoms("NaCu", [[0, 0, 0], [0, 0, 0.3]], cell=[4.0] * 3, pbc=True),
+            "two atoms are 0.3 Å apart; allowed is 0.5 (fixed in predictions)",
+        ),
+    ],
+)
+def test_a_refusal_names_no_setting_that_a_prediction_does_not_have(atoms, reason, tmp_path):
+    """Of a file, and of an object in memory."""
+    write(tmp_path / "POSCAR", atoms, format="vasp")
+    out = tmp_path / "out"
+    out.mkdir()
+    build(InputsSpec(output=out, scratch=tmp_path, files=[tmp_path / "POSCAR"], config=GraphConfig()))
+    (batch,) = taken(out)
+    assert batch["inputs"]["error"].to_pylist() == [reason]
+    reasons: list[str] = []
+    assert list(crystals_with_edges([atoms], GraphConfig(), lambda _, said: reasons.append(said))) == []
+    assert reasons == [reason]

@@ -4,6 +4,8 @@ The files come from anywhere. So the formats are a list of those that hold data 
 (`.pckl`), run (`.py`), or that names other files to be read.
 """
 
+import itertools
+import os
 import re
 import warnings
 import zlib
@@ -64,7 +66,7 @@ def rows_in(path: Path) -> Iterator[Row]:
         # As POSCAR its first frame would be taken for the whole; ASE's reader does not end on a damaged file.
         yield _refused(path, _not_read())
     elif _is_poscar_name(path):
-        yield _row(str(path), partial(_poscar, path))
+        yield _row(path, partial(_poscar, path))
     else:
         yield from _ase(path)
 
@@ -106,25 +108,29 @@ def _numbered(path: Path, found: Iterator[Read | ToRead]) -> Iterator[Row]:
     """Rows of what was found, numbered only if it is more than one."""
     first, second = next(found, Unreadable("unreadable", "has no structure")), next(found, None)
     if second is None:
-        yield _row(str(path), first)
+        yield _row(path, first)
         return
-    yield _row(f"{path}#0", first)
-    yield _row(f"{path}#1", second)
-    for number, one in enumerate(found, start=2):
-        yield _row(f"{path}#{number}", one)
+    for number, one in enumerate(itertools.chain((first, second), found)):
+        yield _row(path, one, number)
 
 
-def _row(name: str, found: Read | ToRead) -> Row:
+def _name(path: Path, number: int | None = None) -> str:
+    """The id of a structure of this file. A byte of its name that is no UTF-8 is shown as �."""
+    plain = os.fsencode(path).decode("utf-8", "replace")
+    return plain if number is None else f"{plain}#{number}"
+
+
+def _row(path: Path, found: Read | ToRead, number: int | None = None) -> Row:
     def read() -> Crystal:
         if isinstance(found, Unreadable):
             raise found
         return found if isinstance(found, Crystal) else found()
 
-    return Row(name, {}, read)
+    return Row(_name(path, number), {}, read)
 
 
 def _refused(path: Path, message: str) -> Row:
-    return _row(str(path), Unreadable("unreadable", message))
+    return _row(path, Unreadable("unreadable", message))
 
 
 def _text(path: Path) -> str:
@@ -154,7 +160,7 @@ def _ase(path: Path) -> Iterator[Row]:
     from crystals.ase_files import ase_format, frames_of  # loads scipy
 
     kind = ase_format(path)
-    return _numbered(path, frames_of(path, kind)) if kind else iter([_row(str(path), partial(_poscar, path))])
+    return _numbered(path, frames_of(path, kind)) if kind else iter([_row(path, partial(_poscar, path))])
 
 
 def _check_poscar_counts(text: str) -> None:
@@ -206,7 +212,7 @@ def _json(path: Path) -> Iterator[Row]:
 
         yield from _numbered(path, frames_of(path, ASE_JSON))
     elif key in {"lattice", "sites"}:
-        yield Row(str(path), {}, lambda: crystal_of({"structure": _text(path)}))
+        yield Row(_name(path), {}, lambda: crystal_of({"structure": _text(path)}))
     else:
         yield from _json_rows(path)
 
@@ -215,7 +221,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     try:
         for number, values in enumerate(rows_of(path, STRUCTURAL)):
             if isinstance(values.get("lattice"), dict) and "sites" in values:
-                name = values.get(MATERIAL_ID) or f"{path}#{number}"
+                name = values.get(MATERIAL_ID) or _name(path, number)
                 yield Row(str(name), {}, partial(crystal_of, {"structure": values}))
             else:
                 yield row_of(number + 1, values)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evaluation.comparison import compare_errors
+from evaluation.comparison import IDENTITY, compare_errors
 from evaluation.config import PromotionConfig
 from evaluation.metrics import numbers, roc_auc
 from storage.schemas import MATERIAL_ID
@@ -27,11 +27,11 @@ def errors_in_common(predictions: Sequence[Path], *, classes: bool, config: Prom
     unit. With `classes` the MAE is of the probability, and there is `roc_auc` (None with one class only).
     """
     tables = [_test_rows(path) for path in predictions]
-    common = tables[0][MATERIAL_ID]
+    common = tables[0].select(IDENTITY)
     for table in tables[1:]:
-        common = common.filter(pc.is_in(common, table[MATERIAL_ID]))
+        common = common.join(table.select(IDENTITY), IDENTITY, join_type="left semi")
     found: list[dict[str, Any]] = [{"test": len(table)} for table in tables]
-    tables = [table.filter(pc.is_in(table[MATERIAL_ID], common)).sort_by(MATERIAL_ID) for table in tables]
+    tables = [table.join(common, IDENTITY, join_type="left semi").sort_by(MATERIAL_ID) for table in tables]
     labels = tables[0]["target"]
     for table, run in zip(tables, found, strict=True):
         run["relabelled"] = pc.sum(pc.not_equal(table["target"], labels)).as_py() or 0
@@ -44,9 +44,7 @@ def errors_in_common(predictions: Sequence[Path], *, classes: bool, config: Prom
 
 
 def _test_rows(path: Path) -> pa.Table:
-    return pq.read_table(
-        path, columns=[MATERIAL_ID, "split", "target", "predicted"], filters=pc.field("split") == "test"
-    )
+    return pq.read_table(path, columns=[*IDENTITY, "split", "target", "predicted"], filters=pc.field("split") == "test")
 
 
 def _beside(first: pa.Table, other: pa.Table, config: PromotionConfig) -> dict[str, float]:

@@ -26,7 +26,10 @@ from storage.schemas import MATERIAL_ID
 log = logging.getLogger(__name__)
 
 COMPARISON = "comparison.json"
-COLUMNS = [MATERIAL_ID, "split", "target", "predicted", "atomic_numbers"]
+COLUMNS = [MATERIAL_ID, "formula", "split", "target", "predicted", "atomic_numbers"]
+# By which a row is the same material in two tables. Not by the id alone: where a source has none, rows are named by
+# their number, and in another release that is another material.
+IDENTITY = [MATERIAL_ID, "formula"]
 AT_A_TIME = 5_000_000  # resampled values in memory: three times 40 MB with their indices
 
 
@@ -61,11 +64,11 @@ def compare_errors(challenger: pa.Table, champion: pa.Table, config: PromotionCo
     `worse` is (challenger's MAE − champion's MAE) / champion's MAE, so 0.02 means 2 % worse; `worse_low` and
     `worse_high` are the ends of its interval at `config.confidence`. They and both MAEs are None if there are no common
     test materials.
-    Both tables need the columns material_id, split, target and predicted.
+    Both tables need the columns material_id, formula, split, target and predicted.
     """
     mine, theirs = (table.filter(pc.equal(table["split"], "test")) for table in (challenger, champion))
-    mine, theirs = (table.select([MATERIAL_ID, "target", "predicted"]) for table in (mine, theirs))
-    both = mine.join(theirs, MATERIAL_ID, join_type="inner", right_suffix="_champion").sort_by(MATERIAL_ID)
+    mine, theirs = (table.select([*IDENTITY, "target", "predicted"]) for table in (mine, theirs))
+    both = mine.join(theirs, IDENTITY, join_type="inner", right_suffix="_champion").sort_by(MATERIAL_ID)
     count = len(both)
     known: dict[str, Any] = {"common": count, "test": len(mine), "champion_test": len(theirs)}
     if not count:
@@ -128,8 +131,7 @@ def drift(new: pa.Table, old: pa.Table) -> dict[str, Any]:
     Means and standard deviations are in the unit of the target. `distance`, 0 to 1, is the largest difference between
     the two cumulative distributions of the target (the statistic of the Kolmogorov–Smirnov test).
     """
-    ids = pc.is_in(new[MATERIAL_ID], old[MATERIAL_ID])
-    kept = pc.sum(ids).as_py() or 0
+    kept = len(new.select(IDENTITY).join(old.select(IDENTITY), IDENTITY, join_type="left semi"))
     targets = [np.sort(table["target"].to_numpy()) for table in (new, old)]
     grid = np.concatenate(targets)
     below = [np.searchsorted(values, grid, side="right") / max(len(values), 1) for values in targets]

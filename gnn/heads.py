@@ -31,6 +31,7 @@ class Head:
     """One number, the standardised target: output = (target − mean) / deviation."""
 
     width: ClassVar[int] = 1
+    least: ClassVar[float] = -math.inf  # of all targets that it is for
 
     def __init__(self, mean: float, deviation: float) -> None:
         self.mean, self.deviation = mean, deviation
@@ -182,6 +183,7 @@ class Hurdle(Head):
     """
 
     width = 2
+    least = 0.0
 
     @classmethod
     def fit(cls, target: Tensor) -> Head:

@@ -83,9 +83,14 @@ def build(spec: PredictSpec) -> Facts:
         parts.write_part(spec.parts, number, table, facts)
         number += 1
     card = predictor.card
-    facts = {"target": card.target, "unit": card.unit, "has_ranges": card.ranges is not None}
-    facts |= {"coverage": card.calibration and card.calibration.coverage}
-    return _assemble(spec, number, predictor.schema) | facts
+    classes = card.task == "classification"
+    quantity = f"{card.target}, probability" if classes else f"{card.target} {card.unit}".strip()
+    return {
+        **_assemble(spec, number, predictor.schema),
+        "quantity": quantity,
+        "has_ranges": card.ranges is not None,
+        "coverage": card.calibration and card.calibration.coverage,
+    }
 
 
 def _parts(predictor: Predictor, spec: PredictSpec) -> Iterator[tuple[pa.Table, Facts]]:

@@ -3,6 +3,7 @@
 What is drawn by hash depends on the row and the seed alone: rows stay where they are as the data grows.
 """
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,6 +15,8 @@ from gnn.groups import groups_of, times_of
 from storage.errors import InputError
 from storage.partition import stable_fraction
 from storage.schemas import MATERIAL_ID, split_columns
+
+log = logging.getLogger(__name__)
 
 UNUSED = "unused"
 NAMES = ("train", "validation", "test", UNUSED)
@@ -53,7 +56,12 @@ def _decided(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, st
         said = {value for table in tables for value in table[column].unique().to_pylist() if value is not None}
         split_by = _phrase(said, column, config)
         hint = f"{column} says {_examples(said)}; split.published=false draws a split by hash"
-    return np.concatenate([_codes(table, column, said, config) for table in tables]), split_by, hint
+    codes = np.concatenate([_codes(table, column, said, config) for table in tables])
+    unused = int((codes == UNUSED_CODE).sum())
+    if unused:
+        rows = f"{unused:,} of {len(codes):,} rows"
+        log.warning("%s are in no split, and not used: %s says %s", rows, column, _examples(said))
+    return codes, split_by, hint
 
 
 def _checked(codes: Codes, split_by: str, hint: str) -> Codes:
@@ -130,7 +138,10 @@ def _published_column(names: list[str], config: SplitConfig) -> str | None:
     known = split_columns(names)
     if config.column is not None:
         if config.column not in known:
-            raise InputError(f"split.column {config.column}: no such column; it has {', '.join(known) or 'none'}")
+            raise InputError(
+                f"split.column {config.column}: no such column of splits, whose names are split, split_…, fold or "
+                f"…_fold; it has {', '.join(known) or 'none'}"
+            )
         return config.column
     if not config.published:
         return None

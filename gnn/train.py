@@ -111,7 +111,8 @@ def train(spec: TrainSpec) -> Facts:
         if spec.start is not None:
             check_start(spec.start, spec.model, spec.train, spec.graph_config)
             keep = spec.train.readout == "kept"
-            learned["start_from"] = start_from(model, data.head, spec.start, keep_readout=keep)
+            target = start_from(model, data.head, spec.start, keep_readout=keep)
+            learned["start_from"] = f"{target}, weights {spec.start.name[:8]}"
         if data.auxiliary is not None:
             add_auxiliary(model, data.auxiliary)
         parameters = sum(p.numel() for p in model.parameters())

@@ -73,9 +73,11 @@ def floor_of(spread: Floats, deviation: float) -> float:
     """The floor by the spreads (T,) of the training rows: their median. `deviation` is that of the targets.
 
     By chance the members may agree on a new structure; it is not taken for better known than those they learned from.
+    Rows for which all members say the very same, as a hurdle's 0, tell nothing of a spread.
     """
-    known = float(np.median(spread)) if len(spread) else 0.0
-    return max(known, ROUNDING * deviation)
+    least = ROUNDING * deviation
+    apart = spread[spread > least]
+    return float(np.median(apart)) if len(apart) else least
 
 
 def with_uncertainty(
@@ -100,7 +102,8 @@ def combine(values: Floats, deviations: Floats | None, card: ModelCard) -> dict[
     mean, spread = mean_and_spread(values, deviations, relative=card.relative)
     if card.calibration is None:
         return {"predicted": mean}
-    return {"predicted": mean, **with_uncertainty(mean, spread, card.calibration, relative=card.relative)}
+    found = with_uncertainty(mean, spread, card.calibration, relative=card.relative)
+    return {"predicted": mean, **found, "low": np.maximum(found["low"], card.head.least)}
 
 
 def predictions_of(outputs: Tensor, card: ModelCard) -> dict[str, Floats]:

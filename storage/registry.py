@@ -54,7 +54,7 @@ class Card(BaseModel):
     predictions: FilePath
     report: FilePath
     members: int = Field(1, ge=1, exclude_if=lambda members: members == 1)
-    start_from: Line = Field("", exclude_if=lambda start: not start)  # the target of the model that training began with
+    start_from: Line = Field("", exclude_if=lambda start: not start)  # target and key of its first weights
     coverage: Coverage | None = Field(None, exclude_if=lambda coverage: coverage is None)
 
 

@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in UNPRINTABLE else _escaped(c) for c in text)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file can be written: in Python, bytes that are no UTF-8 are lone surrogates."""
+    return not any(unicodedata.category(character) == "Cs" for character in name)
+
+
 def one_line(text: str) -> str:
     """`text` as one printable line: each run of spaces, tabs and line breaks becomes one space."""
     return printable(re.sub(r"[ \t\r\n]+", " ", text).strip(" "))

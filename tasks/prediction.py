@@ -17,7 +17,7 @@ from crystals.config import GraphConfig
 from gnn.model_card import check_trust, read_card
 from storage.errors import InputError, first_fault
 from storage.program import PROGRESS
-from storage.text import printable
+from storage.text import is_utf8, printable
 from tasks.prediction_folder import Work, record_of, work_folder
 from tasks.prediction_model import usable_model
 from tasks.programs import Program, run_together
@@ -56,7 +56,7 @@ def predict(request: PredictRequest, log: Log, display: Display = _without_progr
     _check_paths(request.files, request.output)
     with usable_model(request.model, request.store, log) as model:
         answered = _predict_with(model, request, log, display)
-    quantity = " ".join(f"{answered['target']} {answered['unit']}".split())
+    quantity = " ".join(answered["quantity"].split())
     _log_warnings(answered, log)
     if answered["coverage"]:
         log(
@@ -105,6 +105,9 @@ def _run(
 def _check_paths(files: list[str], output: Path | None) -> None:
     if output and output.suffix not in {".csv", ".parquet"}:
         raise InputError(f"--output {output}: expected a name that ends in .csv or .parquet")
+    for name in (*files, str(output or "")):
+        if not is_utf8(name):
+            raise InputError(f"{name}: a name that is no UTF-8 cannot be written to a table; rename it")
     if output and output.is_dir():
         raise InputError(f"--output {output}: is a folder")
     if output and not output.parent.is_dir():

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from storage.artefact import digest_of, digest_of_file
 from storage.errors import InputError
+from storage.text import is_utf8
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ class Folder:
         return digest_of({TABLE: digest_of_file(self._path / TABLE), **found})
 
     def _files(self) -> dict[str, Path]:
-        return {path.name: path for path in sorted(self._path.glob("*.cif"))}
+        """By name. One that is no UTF-8 is no id of the table, and so not of the data."""
+        found = sorted(path for path in self._path.iterdir() if path.suffix.lower() == ".cif" and is_utf8(path.name))
+        # x.CIF is that of the id x, too, unless there is x.cif
+        return {f"{path.stem}.cif": path for path in sorted(found, key=lambda path: path.suffix == ".cif")}
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         path = self._path / TABLE

@@ -3,7 +3,9 @@
 import gzip
 import json
 import math
+import os
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,6 +99,8 @@ def test_a_folder_of_cifs_as_the_original_takes_it(tmp_path):
     (tmp_path / "alloy.cif").write_text(DISORDERED.to(fmt="cif"))
     (tmp_path / "id_prop.csv").write_text("salt,5.0\nalloy,1.0\ngone,2.0\n")
     (tmp_path / "atom_init.json").write_text("{}")
+    (tmp_path / "alloy.cif").rename(tmp_path / "alloy.CIF")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9.cif")).write_text("of another archive")
     salt, alloy, gone = read(tmp_path)
     assert is_salt(salt)
     assert salt["target"] == 5.0

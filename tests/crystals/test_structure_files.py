@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from crystals.crystal import Crystal
+from crystals.sources.batches import batches_of
 from crystals.sources.reading import Unreadable
 from crystals.structure_files import ASE_FORMATS, count_in, rows_in
+from storage import schemas
 
 SALT = bulk("NaCl", "rocksalt", a=5.64) * (1, 1, 2)
 COPPER = bulk("Cu")
@@ -259,6 +262,15 @@ def test_a_name_is_a_name_and_no_pattern(name, tmp_path):
     path = written(tmp_path, kind, [SALT]).rename(tmp_path / name)
     (crystal,) = read(path).values()
     assert_same(crystal, SALT)
+
+
+def test_a_name_that_is_no_utf8_spoils_its_own_letter(tmp_path):
+    path = written(tmp_path, "cif", [SALT])
+    path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9.cif"))
+    schema = schemas.structures([], [])
+    (batch,) = batches_of(rows_in(tmp_path), schema)
+    assert [Path(name).name for name in batch["material_id"].to_pylist()] == ["latin�.cif"]
+    assert batch["fault_rule"].null_count == 1
 
 
 def test_a_folder_gives_the_files_whose_names_say_that_they_are_structures(tmp_path):

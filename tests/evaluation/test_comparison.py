@@ -107,17 +107,29 @@ def test_what_one_of_them_was_trained_on_does_not_count(tables):
     assert "0 test materials in common, fewer than promotion.least_common=30" in verdict["reason"]
 
 
+def test_a_row_of_the_same_number_is_not_the_same_material(tables):
+    """Without ids rows are named by their number: in another table of the same name that is another material."""
+    mine, theirs = tables()
+    formulas = theirs["formula"].to_pylist()
+    moved = theirs.set_column(1, schemas.PREDICTIONS.field("formula"), [[*formulas[1:], formulas[0]]])
+    same = sum(a == b for a, b in zip(formulas, moved["formula"].to_pylist(), strict=True))
+    assert drift(mine, moved)["new"] == len(mine) - same > 0
+    found, all_of_them = (compare_errors(mine, other, PromotionConfig())["common"] for other in (moved, theirs))
+    assert 0 < found < all_of_them
+
+
 @given(st.permutations(range(40)))
 def test_the_order_of_rows_decides_nothing(order):
     chance = np.random.default_rng(0)
     rows = {
         "material_id": [f"m{n}" for n in range(40)],
+        "formula": ["NaCl"] * 40,
         "split": ["test"] * 40,
         "target": chance.normal(size=40),
         "predicted": chance.normal(size=40),
     }
     table = pa.table(rows)
-    other = table.set_column(3, "predicted", [chance.normal(size=40)])
+    other = table.set_column(4, "predicted", [chance.normal(size=40)])
     config = PromotionConfig(draws=200)
     assert compare_errors(table.take(order), other, config) == compare_errors(table, other.take(order[::-1]), config)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,15 @@ def test_structures_unlike_the_training_structures_are_warned_of_in_the_table_an
     assert line.endswith("elements never seen 1 (W), number of atoms 1")
     assert done.stderr.splitlines()[-1].startswith("3 predicted, 1 refused")
     assert "progress" not in done.stderr
+
+
+def test_a_name_that_is_no_utf8_is_one_line(cgcnn, model, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9.cif")
+    Path(name).write_text("nothing")
+    done = cgcnn("predict", name, "--model", model, "--output", tmp_path / "out.csv")
+    assert done.returncode == 2
+    assert "a name that is no UTF-8 cannot be written to a table; rename it" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.glob("*out*")] == []
 
 
 def test_where_everything_is_refused_there_is_a_table_all_the_same_and_exit_code_2(cgcnn, model, tmp_path):

@@ -234,6 +234,21 @@ def test_half_of_the_values_are_zero_and_so_are_their_predictions(spec, with_tar
     assert ((found["predicted"] == 0) == (found["target"] == 0)).mean() > 0.8
 
 
+def test_an_ensemble_for_many_zeros_has_intervals_of_the_size_of_the_values(spec, with_targets, tmp_path):
+    paths = with_targets(lambda table: np.maximum(table["energy_ev"].to_numpy() - 4.0, 0.0))
+    made = [spec(f"seed {n}", epochs=40, seed=n, model={"head": "hurdle"}) for n in (0, 1)]
+    runs = [run.model_copy(update={"graphs": paths}) for run in made]
+    facts = [train.build(run) for run in runs]
+    (folder := tmp_path / "ensemble").mkdir()
+    members = [run.output for run in runs]
+    calibrate(EnsembleSpec(output=folder, scratch=tmp_path, members=members, facts=facts, coverage=0.8))
+    found = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert (found["target"] == 0).mean() > 0.5 < (found["predicted"] == 0).mean()
+    assert found["low"].min() == 0
+    assert (found["low"] <= found["predicted"]).all()
+    assert found["high"].max() < 10 * found["target"].max()
+
+
 def test_one_model_that_predicts_its_deviation_is_calibrated_alone(spec, table, tmp_path):
     run = spec(epochs=10, model={"head": "mean-variance"})
     facts = train.build(run)

@@ -70,12 +70,14 @@ def test_published_validation_rows_are_reported_where_test_rows_are_held_back():
     assert "reported as test" in split_by
 
 
-def test_folds_and_rows_outside_of_a_split():
+def test_folds_and_rows_outside_of_a_split(caplog):
     folds = [str(n % 5) for n in range(len(MANY))]
     splits, _ = assign(table(MANY, some_fold=folds), SplitConfig(fold=3))
     assert [s == "test" for s in splits] == [f == "3" for f in folds]
     partly = ["train", "validation", "test", None] * 100
+    assert caplog.text == ""
     assert assign(table(MANY, split=partly), SplitConfig())[0].count("unused") == 100
+    assert "100 of 400 rows are in no split, and not used: split says test, train, validation" in caplog.text
 
 
 def test_published_splits_can_be_left_aside():

@@ -104,6 +104,11 @@ def test_members_that_agree_by_chance_are_not_taken_for_certain():
     assert deviation[1] > 2
 
 
+def test_rows_for_which_all_members_say_the_very_same_tell_nothing_of_the_floor():
+    """Most band gaps are 0, and a hurdle predicts that exactly: with no floor, the factor would reach millions."""
+    assert floor_of(np.array([0.0] * 9 + [0.1, 0.3, 0.2]), 1.0) == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize("spread", [np.zeros(5), np.array([])])
 def test_members_that_are_all_the_same_have_an_uncertainty_above_zero(spread):
     floor = floor_of(spread, 2.0)

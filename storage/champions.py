@@ -15,12 +15,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.artefact import digest_of
-from storage.errors import InputError
+from storage.errors import InputError, WorldError
 from storage.names import ArtefactPath, Digest, Line, Stamp
 from storage.schemas import safe_name
 from storage.store import Store
 
 FOLDER = "champions"
+COMPARISONS = 20  # of one model; each is in vain where another run promotes its model meanwhile
 
 
 class ChampionChanged(Exception):
@@ -161,6 +162,8 @@ def _broken(store: Store, folder: str, file: str, fault: str) -> InputError:
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
     """Add a decision and return the lineage with it. The same decision of a `retrain` is added once.
 
+    Nor is a `retrain`'s decision added about the model that is the champion: it was promoted, and stays it.
+
     Raises ChampionChanged if the model was compared with another champion than the current one, InputError if a file is
     damaged or missing.
     """
@@ -172,12 +175,32 @@ def decide(store: Store, name: str, decision: Decision) -> Lineage:
         if decision.kind == "retrain" and any(_same(decision, made) for made in before.decisions):
             return before
         current = before.champion.model if before.champion else None
+        if decision.kind == "retrain" and current == decision.model:
+            return before
         if decision.kind == "retrain" and current != decision.champion:
             raise ChampionChanged(f"{name}: {current} was promoted meanwhile")
         entry = _Entry.of(name, decision, chain[-1].digest if chain else None)
         last = max(map(_number, files), default=0)
         if store.create(f"{folder}/{last + 1:04}.json", entry.model_dump_json(indent=1)):
             return before.model_copy(update={"decisions": [*before.decisions, decision]})
+
+
+def decide_or_compare(
+    store: Store, name: str, decision: Decision, compare: Callable[[ChampionChanged], Decision]
+) -> tuple[Decision, Lineage]:
+    """Decide; if another model was promoted since the comparison, `compare` with that one first.
+
+    Returns the decision of the last comparison, and the lineage. Raises WorldError if others keep on promoting.
+    """
+    for _ in range(COMPARISONS):
+        try:
+            return decision, decide(store, name, decision)
+        except ChampionChanged as change:
+            decision = compare(change)
+    raise WorldError(
+        f"{name}: another model was promoted during each of {COMPARISONS} comparisons; the model is in the store, and "
+        "the same command decides about it"
+    )
 
 
 def _same(one: Decision, other: Decision) -> bool:

@@ -7,7 +7,7 @@ from prefect import get_run_logger
 
 from evaluation.config import PromotionConfig
 from storage.artefact import Artefact, format_minute
-from storage.champions import ChampionChanged, Decision, decide, now
+from storage.champions import ChampionChanged, Decision, decide_or_compare, now
 from storage.registry import Card, Coverage
 from tasks.caching import BuildPlan, RunContext, step
 from tasks.compare import compare, lineage_name, model_of, reference_model
@@ -28,28 +28,34 @@ def record_decision(card: Artefact, arguments: dict[str, Any], found: bool) -> N
     name, logger = lineage_name(downloaded, trained), get_run_logger()
     if found:
         logger.info("nothing has changed since %s UTC: model, report and card are there", format_minute(card.created))
-    while True:
-        decision = Decision(
-            at=now(),
-            kind="retrain",
-            run=run_name(downloaded, trained),
-            model=model_of(trained),
-            champion=compared.parameters["against"]["model"],
-            promoted=compared.facts["promoted"],
-            reason=compared.facts["reason"],
-            numbers={n: v for n, v in compared.facts.items() if n not in {"promoted", "reason"}},
-        )
-        try:
-            champion = decide(context.artefacts, name, decision).champion
-        except ChampionChanged as change:
-            logger.info("%s; comparing with that", change)
-            config = PromotionConfig.model_validate(compared.parameters["config"])
-            against = reference_model.fn(downloaded, trained, context)
-            compared = cast(Any, compare)(trained, against, config, context, return_state=True).result()
-            continue
+
+    def compare_again(change: ChampionChanged) -> Decision:
+        logger.info("%s; comparing with that", change)
+        config = PromotionConfig.model_validate(compared.parameters["config"])
+        against = reference_model.fn(downloaded, trained, context)
+        again: Artefact = cast(Any, compare)(trained, against, config, context, return_state=True).result()
+        return _decision(downloaded, trained, again)
+
+    first = _decision(downloaded, trained, compared)
+    decision, known = decide_or_compare(context.artefacts, name, first, compare_again)
+    if decision in known.decisions:
         logger.info("%s: %s, for %s", name, "promoted" if decision.promoted else "not promoted", decision.reason)
-        logger.info("%s: the champion is %s", name, champion.run if champion else "none")
-        return
+    else:
+        logger.info("%s: nothing new to decide about %s", name, decision.run)
+    logger.info("%s: the champion is %s", name, known.champion.run if known.champion else "none")
+
+
+def _decision(downloaded: Artefact, trained: Artefact, compared: Artefact) -> Decision:
+    return Decision(
+        at=now(),
+        kind="retrain",
+        run=run_name(downloaded, trained),
+        model=model_of(trained),
+        champion=compared.parameters["against"]["model"],
+        promoted=compared.facts["promoted"],
+        reason=compared.facts["reason"],
+        numbers={n: v for n, v in compared.facts.items() if n not in {"promoted", "reason"}},
+    )
 
 
 @step(version=2, extra_key=card_key, on_complete=record_decision)

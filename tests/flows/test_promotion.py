@@ -69,6 +69,21 @@ def test_promotion_by_hand_and_back(cgcnn, store):
     assert (further.returncode, "no champion before its first" in further.stderr) == (2, True)
 
 
+def test_the_champion_that_is_trained_again_stays_it(cgcnn, store, crystals, small, tmp_path):
+    """By hand another one, and by hand back: it is compared with that one, and neither decides nor goes on for ever."""
+    own = shutil.copytree(store, tmp_path / "store")
+    first, lazy, *_ = (decision["run"] for decision in told(cgcnn, own)["decisions"])
+    for run in (lazy, first):
+        assert cgcnn("promote", run, "--store", own).returncode == 0
+    before = told(cgcnn, own)
+    again = cgcnn("retrain", "--source", crystals, "--store", own, *small)
+    assert again.returncode == 0, again.stderr
+    assert told(cgcnn, own) == before
+    log = re.sub(r"\s+", " ", again.stderr)
+    assert f"{NAME}: nothing new to decide about {first}" in log
+    assert f"{NAME}: the champion is {first}" in log
+
+
 def test_two_trainings_that_finish_together_are_both_decided(environment, crystals, small, tmp_path, cgcnn):
     """On one store at the same time: what both need is made once, and each decision follows the other."""
     store = tmp_path / "store"

@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.artefact import digest_of
-from storage.champions import ChampionChanged, Decision, Lineage, decide, lineage, lineages, now, roll_back
-from storage.errors import InputError
+from storage.champions import (
+    ChampionChanged,
+    Decision,
+    Lineage,
+    decide,
+    decide_or_compare,
+    lineage,
+    lineages,
+    now,
+    roll_back,
+)
+from storage.errors import InputError, WorldError
 from storage.store import Store
 
 NAME = "mp-band_gap"
@@ -68,6 +78,44 @@ def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_
         roll_back(any_store, NAME)
     with pytest.raises(InputError, match=f"there are {NAME}"):
         roll_back(any_store, "another")
+
+
+@pytest.mark.parametrize("by_hand", [["b", "a"], ["c", "a"]], ids=["and back", "over another"])
+def test_the_champion_that_is_trained_again_stays_it_whatever_it_is_compared_with(any_store, by_hand):
+    """Chosen by hand it has another predecessor than in its own decision, and is compared with that one."""
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a", promoted=False))
+    for name, champion in zip(by_hand, ["a", *by_hand], strict=False):
+        decide(any_store, NAME, decision(name, champion, kind="promote"))
+    before = lineage(any_store, NAME)
+    for promoted in (True, False):
+        again = decision("a", by_hand[0], promoted=promoted)
+        assert before.reference_model(A) == again.champion
+        assert decide(any_store, NAME, again) == before
+    assert lineage(any_store, NAME) == before
+
+
+def test_comparisons_have_an_end(store):
+    """Each finds the champion that was there when it began; meanwhile somebody promotes another one."""
+    decide(store, NAME, decision("a"))
+
+    def compared(times: int):
+        left = iter(range(times))
+
+        def again(_: ChampionChanged) -> Decision:
+            made = decision("z").model_copy(update={"champion": lineage(store, NAME).champion.model})
+            for number in left:
+                decide(store, NAME, decision(f"m{times}-{number}", kind="promote"))
+                break
+            return made
+
+        return again
+
+    made, known = decide_or_compare(store, NAME, decision("z"), compared(3))
+    assert known.champion == made == lineage(store, NAME).champion
+    assert made.champion == model_of("m3-2")
+    with pytest.raises(WorldError, match=f"{NAME}: another model was promoted during each of 20 comparisons"):
+        decide_or_compare(store, NAME, decision("y"), compared(1000))
 
 
 def test_who_was_compared_with_another_champion_is_told(any_store):

@@ -162,7 +162,8 @@ def _broken(store: Store, folder: str, file: str, fault: str) -> InputError:
 def decide(store: Store, name: str, decision: Decision) -> Lineage:
     """Add a decision and return the lineage with it. The same decision of a `retrain` is added once.
 
-    Nor is a `retrain`'s decision added about the model that is the champion: it was promoted, and stays it.
+    Nor does a `retrain` decide about the model that is the champion: it was promoted, and stays it. And it does not
+    promote a model again that was taken back in favour of the champion.
 
     Raises ChampionChanged if the model was compared with another champion than the current one, InputError if a file is
     damaged or missing.
@@ -172,13 +173,14 @@ def decide(store: Store, name: str, decision: Decision) -> Lineage:
         files = store.read_texts(folder)
         chain = _chain(store, safe_name(name), files)
         before = Lineage(name=name, decisions=[entry.decision for entry in chain])
-        if decision.kind == "retrain" and any(_same(decision, made) for made in before.decisions):
-            return before
         current = before.champion.model if before.champion else None
-        if decision.kind == "retrain" and current == decision.model:
-            return before
-        if decision.kind == "retrain" and current != decision.champion:
-            raise ChampionChanged(f"{name}: {current} was promoted meanwhile")
+        if decision.kind == "retrain":
+            if current == decision.model or any(_same(decision, made) for made in before.decisions):
+                return before
+            if current != decision.champion:
+                raise ChampionChanged(f"{name}: {current} was promoted meanwhile")
+            if decision.promoted and any(_took_back(decision, made) for made in before.decisions):
+                return before
         entry = _Entry.of(name, decision, chain[-1].digest if chain else None)
         last = max(map(_number, files), default=0)
         if store.create(f"{folder}/{last + 1:04}.json", entry.model_dump_json(indent=1)):
@@ -204,7 +206,14 @@ def decide_or_compare(
 
 
 def _same(one: Decision, other: Decision) -> bool:
-    return (one.kind, one.model, one.champion) == (other.kind, other.model, other.champion)
+    """Of one comparison: another `promotion.margin` may promote a model that was not promoted."""
+    kept = ("kind", "model", "champion", "promoted")
+    return all(getattr(one, name) == getattr(other, name) for name in kept)
+
+
+def _took_back(decision: Decision, made: Decision) -> bool:
+    """Whether `made` is a rollback from the model of `decision` to the champion that it was compared with."""
+    return made.kind == "rollback" and (made.champion, made.model) == (decision.model, decision.champion)
 
 
 def roll_back(store: Store, name: str) -> Lineage:

@@ -84,6 +84,19 @@ def test_the_champion_that_is_trained_again_stays_it(cgcnn, store, crystals, sma
     assert f"{NAME}: the champion is {first}" in log
 
 
+def test_what_is_asked_of_a_challenger_may_change(cgcnn, store, crystals, small, tmp_path):
+    """The same model, the same champion, the same store: with other settings of the promotion it is decided anew."""
+    own = shutil.copytree(store, tmp_path / "store")
+    first, lazy, *_ = (decision["run"] for decision in told(cgcnn, own)["decisions"])
+    assert cgcnn("promote", lazy, "--store", own).returncode == 0
+    for settings, champion in {(): lazy, ("--set=promotion.least_common=5",): first}.items():
+        again = cgcnn("retrain", "--source", crystals, "--store", own, *small, *settings)
+        assert again.returncode == 0, again.stderr
+        word = "not promoted" if champion == lazy else "promoted"
+        assert f"{NAME}: {word}, for" in re.sub(r"\s+", " ", again.stderr)
+        assert told(cgcnn, own)["champion"]["run"] == champion
+
+
 def test_two_trainings_that_finish_together_are_both_decided(environment, crystals, small, tmp_path, cgcnn):
     """On one store at the same time: what both need is made once, and each decision follows the other."""
     store = tmp_path / "store"

@@ -80,6 +80,29 @@ def test_a_rollback_brings_the_champion_before_back_and_a_repeated_run_does_not_
         roll_back(any_store, "another")
 
 
+def test_another_margin_is_another_decision(any_store):
+    """The same comparison, whose model is now good enough: promoted, it stays so where it is not good enough again."""
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a", promoted=False))
+    assert decide(any_store, NAME, decision("b", "a")).champion.model == B
+    known = decide(any_store, NAME, decision("b", "a", promoted=False))
+    assert (known.champion.model, len(known.decisions)) == (B, 3)
+
+
+@pytest.mark.parametrize("first", ["retrain", "promote"])
+def test_no_margin_brings_a_model_back_that_was_taken_back(any_store, first):
+    """Whoever had promoted it, a run or a hand."""
+    decide(any_store, NAME, decision("a"))
+    decide(any_store, NAME, decision("b", "a", promoted=False))
+    decide(any_store, NAME, decision("b", "a", kind=first))
+    before = roll_back(any_store, NAME)
+    for promoted in (True, False, True):
+        assert decide(any_store, NAME, decision("b", "a", promoted=promoted)) == before
+    assert lineage(any_store, NAME).champion.model == A
+    decide(any_store, NAME, decision("c", "a"))
+    assert decide(any_store, NAME, decision("b", "c")).champion.model == B  # better than the next champion
+
+
 @pytest.mark.parametrize("by_hand", [["b", "a"], ["c", "a"]], ids=["and back", "over another"])
 def test_the_champion_that_is_trained_again_stays_it_whatever_it_is_compared_with(any_store, by_hand):
     """Chosen by hand it has another predecessor than in its own decision, and is compared with that one."""

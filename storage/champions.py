@@ -1,4 +1,4 @@
-"""Which model is used: one champion for each source and target, and the decisions that made it the champion.
+"""Which model is used: one champion for each source, target and threshold, and the decisions that made it the champion.
 
 `champions/<name>/0001.json`, `0002.json`, … in the store are the decisions, one a file; the champion follows from them.
 A file is written only where there is none of its number: of two runs that finish together one decides after the other,
@@ -48,7 +48,7 @@ class Decision(BaseModel):
 
 
 class Lineage(BaseModel):
-    """All decisions about the models of one source and target."""
+    """All decisions about the models of one name: of one source and target, in a classification of one threshold."""
 
     model_config = ConfigDict(frozen=True)
 

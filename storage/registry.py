@@ -40,7 +40,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     run: Line
-    name: Line  # of the source and the target: models of one name follow each other as champions
+    name: Line  # of source, target and a classification's threshold: models of one name follow each other as champions
     source: Line
     note: Line
     target: Line

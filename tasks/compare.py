@@ -25,10 +25,17 @@ class ReferenceModel(BaseModel):
 
 
 def lineage_name(downloaded: Artefact, trained: Artefact) -> str:
-    """The name of the lineage of champions for this source and target."""
+    """The name of the lineage of champions for this source and target; of a classification, for its threshold, too."""
     words = [downloaded.facts["title"], trained.facts["target"]]
-    task = trained.parameters["train"]["task"]
-    return "-".join([*words, *([task] if task != "regression" else [])])
+    train = trained.parameters["train"]
+    if train["task"] != "regression":
+        words += [train["task"], _number(train["threshold"])]
+    return "-".join(words)
+
+
+def _number(value: float) -> str:
+    """As short as it is exact: 0, 0.5, 1e20. A plus sign would be a dash in the name of the folder."""
+    return repr(float(value)).removesuffix(".0").replace("e+", "e")
 
 
 def model_of(trained: Artefact) -> str:

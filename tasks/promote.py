@@ -19,7 +19,10 @@ def card_key(arguments: dict[str, Any]) -> dict[str, Any]:
     """Of the run's resolved, what its card contains."""
     downloaded, trained = arguments["downloaded"], arguments["trained"]
     source, note = downloaded.parameters["source"], downloaded.facts["note"]
-    return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key}
+    # Cards of classifications had a name without the threshold: they are made again. Those of regressions stay.
+    classes = trained.parameters["train"]["task"] != "regression"
+    named = {"name": lineage_name(downloaded, trained)} if classes else {}
+    return {"run": run_name(downloaded, trained), "source": source, "note": note, "model": trained.key, **named}
 
 
 def record_decision(card: Artefact, arguments: dict[str, Any], found: bool) -> None:

@@ -38,10 +38,11 @@ from storage.errors import InputError, WorldError
 from storage.schemas import safe_name
 from storage.store import Store
 from tasks.caching import RunContext, artefact_of
+from tasks.database_url import masked
 from tasks.forecast import Forecast
 from tasks.optuna_study import Plan, SharedStudy
 from tasks.runner import DASK, side_by_side
-from tasks.study_storage import masked, open_storage
+from tasks.study_storage import open_storage
 from tasks.study_watch import StudyWatch
 from tasks.trial import Watch, trial
 from tasks.trial_loop import TrialResult, run_trials

@@ -12,10 +12,10 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from storage.errors import InputError, WorldError
+from tasks.database_url import HIDDEN, masked, parse_url, secrets_in
 
 HEARTBEAT, GRACE = 30, 120  # seconds
 BUSY = 60  # seconds for which a SQLite file may be locked by others
@@ -27,22 +27,14 @@ def run_again(study: optuna.Study, trial: FrozenTrial) -> None:
         RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
 
 
-def masked(url: str) -> str:
-    """The URL with *** in the place of its password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """The storage at a URL. Raises InputError if there can be none, WorldError if it does not answer.
 
     With `create` its tables are made if they are not there; without, that is a WorldError.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        parsed = make_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise InputError(f"storage: {type(error).__name__}: no URL of a database that SQLAlchemy knows") from None
+    parsed = parse_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and not create and not Path(parsed.database or "").is_file():
         raise WorldError(f"storage {masked(url)}: there is no such file on this machine")
     options = {"connect_args": {"timeout": BUSY}} if sqlite else {"pool_pre_ping": True}
@@ -69,8 +61,8 @@ def answering(url: str) -> Iterator[None]:
         yield
     except (DBAPIError, StorageInternalError) as error:
         reason = str(getattr(error, "orig", None) or error.__cause__ or error).strip().partition("\n")[0]
-        password = make_url(url).password
-        reason = reason.replace(str(password), "***") if password else reason
+        for secret in filter(None, secrets_in(url)):
+            reason = reason.replace(secret, HIDDEN)
         raise WorldError(f"storage {masked(url)}: {reason}") from None
 
 

@@ -6,8 +6,9 @@ import optuna
 from prefect import get_run_logger
 
 from storage.errors import InputError, WorldError
+from tasks.database_url import masked
 from tasks.optuna_study import Plan, pruner_of, report
-from tasks.study_storage import answering, masked, open_storage
+from tasks.study_storage import answering, open_storage
 
 
 class StudyWatch:

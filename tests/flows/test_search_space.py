@@ -60,10 +60,44 @@ def test_a_fault_is_one_line_and_exit_code_2_before_anything_starts(settings, me
     assert not list(tmp_path.iterdir())
 
 
-def test_a_password_is_refused_without_being_repeated():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:secret@host/sweeps",
+        "postgresql+psycopg2://ann:se/cret@host/sweeps",
+        "postgresql://ann:secret@with-at@host/sweeps",
+        "postgresql://ann/x:secret@host/sweeps",
+        "postgresql+psycopg2://host/sweeps?user=ann&password=secret",
+        "postgresql+psycopg2://host/sweeps?sslkey=k&sslpassword=secret",
+        "mysql+pymysql://host/sweeps?passwd=secret",
+        "mssql+pyodbc:///?odbc_connect=UID%3Dann%3BPWD%3Dsecret",
+    ],
+)
+def test_a_password_is_refused_without_being_repeated(url):
     with pytest.raises(InputError, match="set CGCNN_SWEEP_STORAGE instead") as fault:
-        checked(swept(search={"model.n_conv": [1]}, storage="postgresql://ann:secret@host/sweeps"))
+        checked(swept(search={"model.n_conv": [1]}, storage=url))
     assert "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "postgresql://host:secret/sweeps", "postgresql:/host/sweeps", "", "://h/d"]
+)
+def test_what_is_no_url_of_a_database_is_refused_without_being_repeated(url):
+    with pytest.raises(InputError, match="storage: is no URL of a database") as fault:
+        checked(swept(search={"model.n_conv": [1]}, storage=url))
+    assert "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg2://ann@host:5432/sweeps?sslmode=require&passfile=/home/ann/.pgpass",
+        "postgresql://[::1]/sweeps",
+        "sqlite:////data/a:b@c.db",
+    ],
+)
+def test_a_url_without_a_password_is_taken(url):
+    assert checked(swept(search={"model.n_conv": [1]}, storage=url)).storage == url
 
 
 def test_every_key_of_the_network_its_training_and_its_graphs_may_be_searched():

@@ -1,0 +1,46 @@
+"""The URL of a database: parsed, searched for a password, and shown without one. Imports neither Prefect nor Optuna."""
+
+import re
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from storage.errors import InputError
+
+HIDDEN = "***"
+SECRET_KEY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"(password|pwd)\s*=", re.IGNORECASE)  # as in the query's odbc_connect=UID=ann;PWD=…
+
+
+def parse_url(url: str) -> URL:
+    """Raises InputError, which does not repeat it, if the text is no URL of a database."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # the second: of a port that is no number
+        raise InputError("storage: is no URL of a database, as postgresql+psycopg2://host/database") from None
+
+
+def secrets_in(url: str) -> list[str]:
+    """The passwords in a URL: before its host, in its query, and where a slash makes them a part of its path."""
+    parsed = parse_url(url)
+    found = [str(parsed.password)] if parsed.password is not None else []
+    for key, value in parsed.query.items():
+        values = [value] if isinstance(value, str) else value
+        found += [text for text in values if SECRET_KEY.search(key) or SECRET_VALUE.search(text)]
+    return found or _misplaced(parsed, url)
+
+
+def _misplaced(parsed: URL, url: str) -> list[str]:
+    """What follows the user in a URL that was parsed as if it had none: `://ann/x:secret@host` is host and path."""
+    before, at, _ = url.partition("://")[2].rpartition("@")
+    is_file = parsed.get_backend_name() == "sqlite"
+    return [before.partition(":")[2]] if at and ":" in before and not is_file else []
+
+
+def masked(url: str) -> str:
+    """The URL with *** in the place of its password, and of all values in its query."""
+    parsed = parse_url(url)
+    if parsed.password is None and _misplaced(parsed, url):
+        return f"{parsed.drivername}://{HIDDEN}"
+    shown = parsed.set(query={}).render_as_string(hide_password=True)
+    return shown + ("?" + "&".join(f"{key}={HIDDEN}" for key in sorted(parsed.query)) if parsed.query else "")

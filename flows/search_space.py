@@ -239,13 +239,16 @@ def _around(best: float, low: float, high: float, *, log: bool) -> tuple[float, 
     return max(low, best - reach), min(high, best + reach)
 
 
-def digest_of_search(config: SweepConfig, structures: str) -> str:
+def digest_of_search(config: SweepConfig, structures: str, start: str | None) -> str:
     """What makes two sweeps the same: the materials (`structures` is their digest), the base, and how it is searched.
 
+    `start` is the key of the weights that trainings start from: the champion of today is another model than tomorrow's.
     Not how many trials there are, how many side by side, or where: such a sweep goes on.
     """
     searched = settings_of(config, {}).model_dump(mode="json", exclude={"store", "device", "promotion", "source"})
     searched["train"] = config.train.without_placement.model_dump(mode="json")
+    if start is not None:
+        searched["start_from"] = start
     own = config.model_dump(mode="json", include={"search", "sampler", "pruner", "seed"})
     return digest_of({**searched, **own, "structures": structures})
 

@@ -82,13 +82,15 @@ class Search:
     ) -> None:
         self.config, self.materials, self.context, self.workers = config, materials, context, workers
         downloaded, structures = artefact_of(materials.downloaded), artefact_of(materials.structures)
-        self.digest = digest_of_search(config, structures.digest)
+        start = start_of(config, context)
+        self._start_from = None if start is None else artefact_of(start)
+        key = None if self._start_from is None else self._start_from.key
+        self.digest = digest_of_search(config, structures.digest, key)
         words = [safe_name(downloaded.facts["title"]), safe_name(materials.target), self.digest[:8]]
         self.name = config.name or "-".join(words)
         self.url = storage_url(config) or _file_in_store(config.store, self.name)
         self._address = storage_for_workers(config) or self.url
         self._graphs: dict[GraphConfig, Artefact] = {}
-        self._start_from = start_of(config, context)
 
     def stage(self, number: int, space: Space, sampler: str, trials: int) -> Stage:
         """Run the trials of a study, or what is left of them."""

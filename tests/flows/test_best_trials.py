@@ -78,8 +78,21 @@ def test_a_training_that_gave_the_same_model_is_not_in_it_twice(together):
 def test_another_number_of_members_goes_on_with_the_same_trials():
     searched = {"search": {"model.n_conv": [1, 9]}}
     one, two = (configured_as(SweepConfig, [searched, {"ensemble": number}]) for number in (1, 2))
-    assert digest_of_search(one, "0" * 64) == digest_of_search(two, "0" * 64)
+    assert digest_of_search(one, "0" * 64, None) == digest_of_search(two, "0" * 64, None)
     assert "ensemble" not in one.model_dump(mode="json")  # so a page without one keeps its key
+
+
+def test_trials_that_start_from_other_weights_are_of_another_study():
+    """`champion` is another model after a promotion; whatever it is called, the same model is the same start."""
+    searched = {"search": {"model.n_conv": [1, 9]}}
+    from_scratch, champion, latest = (
+        configured_as(SweepConfig, [searched, own])
+        for own in ({}, {"start_from": "champion"}, {"start_from": "latest"})
+    )
+    before, after = "a" * 64, "b" * 64
+    found = {digest_of_search(champion, "0" * 64, start) for start in (before, after)}
+    assert len(found | {digest_of_search(from_scratch, "0" * 64, None)}) == 3
+    assert found == {digest_of_search(latest, "0" * 64, start) for start in (before, after)}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,12 @@ def synchronize(remote: Remote, folder: Path, here: Artefact | None) -> tuple[Ar
     if here and here.digest == there.digest:
         return here, ""
     fetched = _aside(folder)
-    for file in (*there.files, MANIFEST):
-        remote.fetch(f"{name}/{file}", fetched / file)
-    move_into_place(fetched, folder)
+    try:
+        for file in (*there.files, MANIFEST):
+            remote.fetch(f"{name}/{file}", fetched / file)
+        move_into_place(fetched, folder)
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)  # what a failed fetch left; nobody would use it
     return there, ""
 
 

@@ -1,5 +1,7 @@
 """A store at a URL: what one machine finished, another one finds; what is not whole there is no result."""
 
+import resource
+
 import pytest
 from s3fs import S3FileSystem
 
@@ -78,6 +80,25 @@ def test_other_bytes_there_are_a_miss_that_making_it_mends(here, there, tmp_path
     assert found(there, artefact)[0] is not None
     third = Store(root=tmp_path / "third", url=here.url)
     assert found(third, artefact)[0] is not None
+
+
+def test_a_fetch_that_fails_leaves_nothing(here, there):
+    """A disk that takes no more than the first files, as the kernel's limit of a file's size has it."""
+    recipe = RECIPE.model_copy(update={"step": "large"})
+    with here.building(recipe.step, recipe.key) as work:
+        (work / "output").mkdir()
+        (work / "output" / "a").write_text("small")
+        (work / "output" / "b").write_bytes(b"x" * 1_000_000)
+        artefact = here.commit(recipe, work / "output", {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        with pytest.raises(WorldError, match="File too large"):
+            found(there, artefact)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(there.root.glob("work/aside-*"))
+    assert found(there, artefact) == (artefact, [])
 
 
 def test_damage_here_is_mended_from_there(here):

@@ -25,7 +25,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as own_flow_run
 from prefect.states import Cancelling
 
-from storage.artefact import Recipe
+from storage.artefact import Recipe, digest_of
 from storage.errors import InputError, WorldError
 from tasks.epochs import Pruned
 from tasks.heartbeat import crash_if_zombie, online_workers, waiting_line
@@ -57,7 +57,7 @@ def dispatch_training(recipe: Recipe, arguments: dict[str, Any]) -> None:
     """
     try:
         with get_client(sync_client=True) as client:
-            run = _active_run(client, recipe) or _submit(client, recipe, arguments)
+            run = _active_run(client, recipe, _store_of(arguments)) or _submit(client, recipe, arguments)
             try:
                 run = _wait_for(client, run)
             except Pruned as pruned:
@@ -79,12 +79,20 @@ def cancel_dispatched(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
             client.set_flow_run_state(child.id, Cancelling(message=f"{flow_run.name} was cancelled"))
 
 
-def _tag(recipe: Recipe) -> str:
-    return f"training:{recipe.key[:16]}"
+def _store_of(arguments: dict[str, Any]) -> str:
+    return str(arguments["context"].artefacts.address)
 
 
-def _active_run(client: SyncPrefectClient, recipe: Recipe) -> FlowRun | None:
-    the_same = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(recipe)]), state=ACTIVE)
+def _tag(recipe: Recipe, store: str) -> str:
+    """What a training is found by: its key, and the address of the store that its model goes to.
+
+    A server may have runs of several stores; a model in another store would not be found here.
+    """
+    return f"training:{recipe.key[:16]}:{digest_of(store)[:8]}"
+
+
+def _active_run(client: SyncPrefectClient, recipe: Recipe, store: str) -> FlowRun | None:
+    the_same = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(recipe, store)]), state=ACTIVE)
     found = next(iter(client.read_flow_runs(flow_run_filter=the_same)), None)
     if found is not None:
         get_run_logger().info("flow run %s of the pool %s is training it already", found.name, POOL)
@@ -113,12 +121,13 @@ def _submit(client: SyncPrefectClient, recipe: Recipe, arguments: dict[str, Any]
         **settings,
         "graphs": graphs.key,
         "start": start,
-        "store": context.artefacts.address,
+        "store": _store_of(arguments),
         "device": context.device,
     }
     name = f"{graphs.parameters['target']} {recipe.key[:8]}"
+    tag = _tag(recipe, _store_of(arguments))
     # mypy takes the coroutine that it gives where there is an event loop
-    run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[_tag(recipe)], flow_run_name=name)
+    run: Any = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[tag], flow_run_name=name)
     get_run_logger().info("dispatched to the pool %s: flow run %s", POOL, name)
     return FlowRun.model_validate(run, from_attributes=True)
 

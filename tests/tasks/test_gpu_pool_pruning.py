@@ -18,8 +18,10 @@ from prefect.types import DateTime
 from storage.artefact import Recipe
 from storage.errors import WorldError
 from tasks import gpu_pool
+from tasks.caching import RunContext
 from tasks.epochs import Pruned, watched_epochs
 
+HERE = RunContext(store="/stores/here")
 EPOCH = {"epoch": 1, "epochs": 9, "validation_mae": 0.5, "seconds": 1.0}
 
 
@@ -51,7 +53,7 @@ def in_training(client, recipe) -> Callable[[str], FlowRun]:
         task = Task(name="train/gpu", fn=lambda: None)
         link = client.create_task_run(task, flow_run_id=parent, dynamic_key="0", state=Pending())
         run = client.create_flow_run_from_deployment(
-            deployment, tags=[gpu_pool._tag(recipe)], parent_task_run_id=link.id
+            deployment, tags=[gpu_pool._tag(recipe, HERE.store)], parent_task_run_id=link.id
         )
         client.set_flow_run_state(run.id, Running(), force=True)
         message = json.dumps(EPOCH)
@@ -84,7 +86,7 @@ def test_only_a_run_that_nobody_else_waits_for_is_cancelled(whose, state, client
         others = {"another's": Running(), "one that has ended": Completed()}
         run = in_training(another(client, others[whose]) if whose in others else flow_run.id)
         with watched_epochs(prune), pytest.raises(Pruned, match="after 1 of 9 epochs"):
-            gpu_pool.dispatch_training(recipe, {})
+            gpu_pool.dispatch_training(recipe, {"context": HERE})
         return client.read_flow_run(run.id)
 
     assert str(watches().state_type.value) == state
@@ -103,7 +105,7 @@ def test_it_returns_when_the_run_has_ended(client, recipe, in_training, caplog):
             prune(metrics)
 
         with watched_epochs(prune_late), pytest.raises(Pruned):
-            gpu_pool.dispatch_training(recipe, {})
+            gpu_pool.dispatch_training(recipe, {"context": HERE})
         return client.read_flow_run(run.id)
 
     assert watches().state_type == StateType.COMPLETED
@@ -122,8 +124,22 @@ def test_who_waits_for_a_run_that_another_one_ends_early_trains_it_further(clien
             client.set_flow_run_state(run.id, Cancelled(message="by the worker"))
 
         with watched_epochs(end), pytest.raises(Exception, match="its finished epochs are kept") as raised:
-            gpu_pool.dispatch_training(recipe, {})
+            gpu_pool.dispatch_training(recipe, {"context": HERE})
         return type(raised.value).__name__
 
     assert waits("ended early after 1 of 9 epochs") == WorldError.__name__
     assert waits("by a person") == "InputError"
+
+
+def test_a_training_into_another_store_is_another_one(client, recipe, in_training, caplog):
+    """Its model would never come here."""
+
+    @flow
+    def looks() -> list[bool]:
+        in_training(flow_run.id)
+        stores = [HERE.store, "/stores/there", "s3://bucket/stores/here"]
+        found = [gpu_pool._active_run(client, recipe, store) for store in stores]
+        return [run is not None for run in found]
+
+    assert looks() == [True, False, False]
+    assert caplog.text.count("is training it already") == 1

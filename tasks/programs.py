@@ -52,8 +52,8 @@ class Program(BaseModel):
 
     def shown(self, line: str) -> str:
         """A line of the program's output as it may be shown: printable, with *** in place of a secret."""
-        for secret in self.secrets.values():
-            line = line.replace(secret.get_secret_value(), "***")
+        for secret in filter(None, (each.get_secret_value() for each in self.secrets.values())):
+            line = line.replace(secret, "***")
         return printable(line)
 
 

@@ -12,16 +12,19 @@ BLOCK = "mp-api-key"
 
 
 def materials_project_key() -> dict[str, SecretStr]:
-    """The key, under the name that the program reads it from. Raises InputError if there is none."""
-    key = os.environ.get(VARIABLE) or _from_block()
-    return {VARIABLE: SecretStr(key.strip())}
-
-
-def _from_block() -> str:
-    try:
-        return str(Secret.load(BLOCK).get())  # type: ignore[union-attr]  # awaitable in async code alone
-    except ValueError:
+    """The key, under the name that the program reads it from. Raises InputError if there is none; blanks are none."""
+    key = os.environ.get(VARIABLE, "").strip() or _from_block()
+    if not key:
         raise InputError(
             f"source materials-project: no API key; set {VARIABLE}, or make the Prefect Secret block {BLOCK} "
             "(keys are at https://next-gen.materialsproject.org/api)"
-        ) from None
+        )
+    return {VARIABLE: SecretStr(key)}
+
+
+def _from_block() -> str:
+    """The key in the block; empty if there is no block."""
+    try:
+        return str(Secret.load(BLOCK).get()).strip()  # type: ignore[union-attr]  # awaitable in async code alone
+    except ValueError:
+        return ""

@@ -61,6 +61,11 @@ def test_a_program_that_is_silent_for_too_long_is_ended(program, tmp_path):
         os.kill(int(lines[0]), 0)
 
 
+def test_a_secret_that_is_empty_replaces_nothing():
+    made = Program(module="made_here", spec={}, secrets={"KEY": SecretStr(""), "OTHER": SecretStr("s3cr3t")})
+    assert made.shown("the key s3cr3t is wrong") == "the key *** is wrong"
+
+
 @pytest.mark.parametrize("end", ["return {}", "raise InputError(secret)", "raise WorldError(secret)", "1 / len('')"])
 def test_a_secret_reaches_the_program_and_nobody_else(program, tmp_path, end):
     secret = "s3cr3t-0f-the-s3rv1ce"

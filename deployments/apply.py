@@ -91,8 +91,11 @@ async def automations(client: PrefectClient, notify: str) -> None:
         block = await client.read_block_document_by_name(name, kind)
     except ObjectNotFound:
         sys.exit(f"apply: the server has no block {notify}; make it in the UI (Blocks), then apply again")
+    flows = json.dumps(sorted({name.partition("/")[0] for name in _names()}))
     text = (HERE / "automations.yaml").read_text(encoding="utf-8")
-    for described in yaml.safe_load(text.replace("block_document_id: block", f"block_document_id: {block.id}")):
+    for stands_for, value in {"block_document_id: block": str(block.id), "prefect.resource.name: flows": flows}.items():
+        text = text.replace(stands_for, f"{stands_for.partition(':')[0]}: {value}")
+    for described in yaml.safe_load(text):
         wanted = AutomationCore.model_validate(described)
         there = await client.read_automations_by_name(wanted.name)
         if there:

@@ -8,7 +8,9 @@ It checks the server at PREFECT_API_URL every 30 seconds. One process for a serv
 import contextlib
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
+import yaml
 from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -23,7 +25,8 @@ from prefect.client.schemas.objects import StateType
 from storage.text import one_line
 from tasks.heartbeat import crash_if_zombie
 
-FLOWS = ["retrain", "train", "predict"]
+DEPLOYED = yaml.safe_load(Path(__file__).with_name("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+FLOWS = sorted({each["entrypoint"].rpartition(".")[2] for each in DEPLOYED})
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 EVERY = 30  # seconds
 

@@ -7,19 +7,23 @@
     /model/<key>/model.zip                 what `cgcnn predict --model` takes, unpacked
     /model/<key>/predictions.csv, .parquet
 
-`make serve` starts it.
+`make serve` starts it. On loopback it answers to this machine's own names alone, and to that in CGCNN_REPORTS_URL, the
+address under which a proxy shows it: else a page of anybody's, whose name comes to lead here, could read the reports.
 """
 
 import argparse
 import asyncio
 import io
+import ipaddress
 import logging
+import os
 import re
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import h11
 import pyarrow as pa
@@ -27,7 +31,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -58,13 +62,19 @@ REQUEST_SECONDS = 10  # within which a request must have come
 TAKING_SECONDS = 30  # within which a client must have taken what was sent, 64 kB at most
 CHUNK = 1 << 16
 
+REPORTS_URL = "CGCNN_REPORTS_URL"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 NOTHING = "default-src 'none'; frame-ancestors 'none'; sandbox"  # a file is looked at or saved, and does nothing
 NO_WAY_OUT = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 OWN_POLICY = re.compile(r"""<meta http-equiv="Content-Security-Policy" content="(default-src 'none';[^"<>\r\n]*)">""")
 
 
-def reports_app(store: Store) -> Starlette:
-    """The application: every answer comes from the store's folders of reports and models, and from nowhere else."""
+def reports_app(store: Store, names: frozenset[str] | None = None) -> Starlette:
+    """The application: every answer comes from the store's folders of reports and models, and from nowhere else.
+
+    It answers to these `names` of its host; None are any.
+    """
     routes = [
         Route("/", partial(index, store)),
         Route("/{key}/{name}", partial(report_file, store)),
@@ -73,8 +83,28 @@ def reports_app(store: Store) -> Starlette:
     faults: Any = {InputError: _not_served, WorldError: _out_of_reach}
     app = Starlette(routes=routes, exception_handlers=faults)
     app.router.redirect_slashes = False  # an address is right or it is not
+    if names is not None:
+        app.add_middleware(OwnNames, names=names)
     app.add_middleware(SafeHeaders)
     return app
+
+
+def own_names(host: str) -> frozenset[str] | None:
+    """The names of the host that a request may have, where the server listens on `host`.
+
+    None, any, where that is no address of loopback: then others come in by names that are not known here.
+    """
+    if not _is_loopback(host):
+        return None
+    shown_as = urlsplit(os.environ.get(REPORTS_URL, "")).hostname
+    return frozenset({*LOOPBACK, host.lower(), *([shown_as] if shown_as else [])})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def index(store: Store, _request: Request) -> Response:
@@ -248,6 +278,22 @@ class SafeHeaders:
         await self._app(scope, receive, send_safely)
 
 
+class OwnNames:
+    """Middleware: a request by another name of the host is refused. It is what a browser sends after DNS rebinding."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 400."""
+        name = re.sub(r":[0-9]*$", "", Headers(scope=scope).get("host", "")).lower()
+        if name.removeprefix("[").removesuffix("]") in self._names:
+            await self._app(scope, receive, send)
+            return
+        allowed = f"allowed are {', '.join(sorted(self._names))}; behind a proxy set {REPORTS_URL} to its address"
+        await PlainTextResponse(f"this server has another name: {allowed}\n", 400)(scope, receive, send)
+
+
 class TimedConnection(H11Protocol):
     """A connection that ends when its client is slow: to ask, or to take what was sent. uvicorn waits for ever."""
 
@@ -305,7 +351,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=4280)
     options = parser.parse_args()
     uvicorn.run(
-        reports_app(Store.at(options.store)),
+        reports_app(Store.at(options.store), own_names(options.host)),
         host=options.host,
         port=options.port,
         http=TimedConnection,

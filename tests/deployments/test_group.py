@@ -67,7 +67,21 @@ def server(postgres, free_port, wait_until, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def proxy(server, free_port, wait_until, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+def reports(free_port, wait_until, tmp_path_factory) -> Iterator[str]:
+    """The address of the server of an empty store's reports, which knows what the proxy shows it as."""
+    port, program = free_port(), ROOT / "deployments" / "reports.py"
+    command = [sys.executable, program, f"--port={port}", f"--store={tmp_path_factory.mktemp('reports')}"]
+    own = {"CGCNN_REPORTS_URL": "https://models.example.org/reports"}
+    process = subprocess.Popen(command, env={**os.environ, **own})
+    address = f"http://127.0.0.1:{port}"
+    wait_until(lambda: code(address), process)
+    yield address
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def proxy(server, reports, free_port, wait_until, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """The address of nginx with our configuration before that server, and its certificate."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
@@ -85,6 +99,7 @@ def proxy(server, free_port, wait_until, tmp_path_factory) -> Iterator[tuple[str
         "/etc/nginx/cgcnn-flows.key": str(key),
         "/etc/nginx/cgcnn-flows.htpasswd": str(folder / "passwords"),
         "http://127.0.0.1:4200": server,
+        "http://127.0.0.1:4280": reports,
     }.items():
         assert there in ours
         ours = ours.replace(there, here)
@@ -105,10 +120,14 @@ def proxy(server, free_port, wait_until, tmp_path_factory) -> Iterator[tuple[str
 
 
 def code(
-    address: str, login: str | None = None, certificate: Path | None = None, body: bytes | None = None
+    address: str,
+    login: str | None = None,
+    certificate: Path | None = None,
+    body: bytes | None = None,
+    host: str | None = None,
 ) -> int | None:
-    """The status with which a request is answered; None without an answer."""
-    headers = {"Content-Type": "application/json"}
+    """The status with which a request is answered; None without an answer. `host` is the name that was asked for."""
+    headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
     if login:
         headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
     trust = ssl.create_default_context(cafile=certificate) if certificate else None
@@ -158,6 +177,13 @@ def test_with_the_passwords_pages_and_api_are_there(proxy):
     address, certificate = proxy
     assert code(f"{address}/", "ann:for the pages", certificate) == 200
     assert code(f"{address}/api/flow_runs/filter", PASSWORD, certificate, b"{}") == 200
+
+
+def test_the_reports_are_shown_under_the_proxys_name(proxy):
+    address, certificate = proxy
+    names = ["models.example.org", "127.0.0.1", "rebound.example.com"]
+    asked = [code(f"{address}/reports/", "ann:for the pages", certificate, host=name) for name in names]
+    assert asked == [200, 200, 400]
 
 
 def test_a_worker_is_refused_without_the_password_and_works_with_it(prefect, postgres):

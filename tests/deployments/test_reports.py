@@ -44,12 +44,12 @@ def start(free_port, wait_until) -> Iterator[Callable[..., int]]:
     """start(store, program): the port of a server that runs until the module's tests have ended."""
     with ExitStack() as processes:
 
-        def begin(store: str, *program: str) -> int:
+        def begin(store: str, *program: str, to: str = "127.0.0.1") -> int:
             port = free_port()
             command = [sys.executable, *(program or [str(PROGRAM)]), f"--store={store}", f"--port={port}"]
             process = processes.enter_context(subprocess.Popen(command))
             processes.callback(process.kill)
-            wait_until(lambda: status(port, "/") == 200, process)
+            wait_until(lambda: status(port, "/", to=to) == 200, process)
             return port
 
         yield begin
@@ -68,9 +68,9 @@ def port(made, start) -> int:
     return start(str(made[0].root))
 
 
-def asked(port: int, address: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+def asked(port: int, address: str, method: str = "GET", to: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
     """Status, headers (names in small letters) and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection(to, port, timeout=20)
     try:
         connection.request(method, address)
         answer = connection.getresponse()
@@ -79,10 +79,10 @@ def asked(port: int, address: str, method: str = "GET") -> tuple[int, dict[str, 
         connection.close()
 
 
-def status(port: int, address: str, method: str = "GET") -> int | None:
+def status(port: int, address: str, method: str = "GET", to: str = "127.0.0.1") -> int | None:
     """The status of the answer; None where nobody answers."""
     try:
-        return asked(port, address, method)[0]
+        return asked(port, address, method, to)[0]
     except OSError:
         return None
 
@@ -245,8 +245,8 @@ def impatient(tmp_path_factory, add_run, start) -> tuple[int, str]:
 
 ASKED_IN_PART = [  # nothing, half a head, a head without its body
     b"",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow:",
-    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow:",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
 ]
 
 
@@ -262,7 +262,7 @@ def test_slow_requests_do_not_stop_it_and_are_ended(impatient, connect):
 
 
 def test_a_second_request_on_a_connection_has_no_more_time_than_the_first(impatient, connect):
-    client = connect(impatient[0], b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+    client = connect(impatient[0], b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert client.recv(65536).startswith(b"HTTP/1.1 404")
     until = time.monotonic() + 10
     with pytest.raises(OSError):  # noqa: PT011  reset, or a broken pipe
@@ -279,7 +279,7 @@ def _dribble(client: socket.socket, until: float) -> None:
 
 def test_who_does_not_take_the_answer_is_cut_off(impatient, connect):
     port, address = impatient
-    client = connect(port, f"GET {address} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    client = connect(port, f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     time.sleep(4)
     assert 0 < _left(client) < LARGE
     assert len(asked(port, address)[2]) == LARGE
@@ -292,6 +292,57 @@ def _left(client: socket.socket) -> int:
         while block := client.recv(1 << 20):
             taken += len(block)
     return taken
+
+
+def answered(port: int, host: str, to: str = "127.0.0.1") -> int:
+    """The status of the answer to a browser that was led there by that name."""
+    with socket.create_connection((to, port), timeout=20) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return int(client.makefile("rb").readline().split()[1])
+
+
+OTHER_NAMES = [
+    "rebound.example.com",
+    "localhost.example.com",
+    "127.0.0.1.example.com:4280",
+    "192.0.2.7",
+    "0.0.0.0",
+    "x",
+]
+
+
+def test_a_name_that_leads_here_by_dns_rebinding_is_refused(port):
+    """A page of that name could read the reports as its own: its browser takes both for one origin."""
+    assert {host: answered(port, host) for host in OTHER_NAMES} == dict.fromkeys(OTHER_NAMES, 400)
+    ours = [f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", f"[::1]:{port}"]
+    assert {host: answered(port, host) for host in ours} == dict.fromkeys(ours, 200)
+
+
+def test_a_refusal_says_what_to_do(port, connect):
+    client = connect(port, b"GET / HTTP/1.1\r\nHost: rebound.example.com\r\nConnection: close\r\n\r\n")
+    answer = client.makefile("rb").read().decode()
+    assert "content-security-policy: default-src 'none'" in answer.lower()
+    assert "localhost" in answer
+    assert "CGCNN_REPORTS_URL" in answer
+    assert "rebound" not in answer
+
+
+@pytest.mark.parametrize(("host", "to"), [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+def test_any_name_of_loopback_is_guarded(made, start, host, to):
+    at = start(str(made[0].root), str(PROGRAM), "--host", host, to=to)
+    assert [answered(at, name, to) for name in (f"{host}:{at}", "rebound.example.com")] == [200, 400]
+
+
+def test_a_server_that_others_reach_answers_to_any_name(made, start):
+    at = start(str(made[0].root), str(PROGRAM), "--host", "0.0.0.0")
+    assert {host: answered(at, host) for host in OTHER_NAMES} == dict.fromkeys(OTHER_NAMES, 200)
+
+
+def test_behind_a_proxy_it_answers_to_the_name_that_is_its_address(made, start, monkeypatch):
+    monkeypatch.setenv("CGCNN_REPORTS_URL", "https://Models.example.org/reports")
+    at = start(str(made[0].root))
+    names = ["models.example.org", "models.example.org:443", f"localhost:{at}", "rebound.example.com"]
+    assert [answered(at, name) for name in names] == [200, 200, 200, 400]
 
 
 def test_any_number_of_half_open_connections_leaves_room_for_others(port, connect):
@@ -312,7 +363,7 @@ def test_too_many_clients_are_told_to_come_back(impatient, connect):
     while status(port, "/") != 503:  # while more come, it loses patience with the first
         assert time.monotonic() < began + 20
         for _ in range(70):
-            connect(port, f"GET {address} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connect(port, f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     while status(port, "/") != 200:
         assert time.monotonic() < began + 20
         time.sleep(0.2)

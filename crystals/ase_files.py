@@ -143,11 +143,27 @@ def _check_shelx(path: Path) -> None:
     if fault:
         only = "only files that list every atom of the cell are read, with LATT -1"
         raise Unreadable("unreadable", f"SHELX: {fault}; {only}")
-    listed = itertools.dropwhile(lambda line: line.split()[:1] != ["SFAC"], lines)
-    for label, occupancy in (atom.groups() for atom in map(SHELX_ATOM.search, listed) if atom):
+    elements: list[str] = []
+    for line in itertools.dropwhile(lambda line: line.split()[:1] != ["SFAC"], lines):
+        words, atom = line.split(), SHELX_ATOM.search(line)
+        elements = words[1:] if words[:1] == ["SFAC"] else elements
+        if atom is None:
+            if _names_an_atom(words, elements):
+                raise Unreadable(
+                    "unreadable", f"SHELX: {' '.join(words)[:80]}: an atom needs three plain numbers and 1"
+                )
+            continue
+        label, occupancy = atom.groups()
         if not re.fullmatch(r"1?1(\.0*)?", occupancy):
             only = "only 1 is read, or 11, a fixed 1"
             raise Unreadable("ordered", f"SHELX: an atom of {label} has the occupancy {occupancy}; {only}")
+
+
+def _names_an_atom(words: list[str], elements: list[str]) -> bool:
+    """Does a line begin with the symbol of an element and its number in SFAC, as that of an atom does?"""
+    if len(words) < 3 or not words[1].isdecimal() or not 0 < int(words[1][:4]) <= len(elements):
+        return False
+    return words[0].upper().startswith(elements[int(words[1][:4]) - 1].upper())
 
 
 def _next_quietly(frames: Iterator[Atoms]) -> tuple[Atoms] | None:

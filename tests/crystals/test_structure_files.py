@@ -208,6 +208,13 @@ def test_an_atom_in_a_file_of_shelx_that_is_there_in_part_is_refused(occupancy, 
     assert read(path)[""] == f"SHELX: an atom of O has the occupancy {occupancy}; only 1 is read, or 11, a fixed 1"
 
 
+@pytest.mark.parametrize("atom", ["O 2 0.305 0.305 0", "O1 2 3.05e-01 0.305 0 1.0", "O 2 0.305 0.305 0 ="])
+def test_an_atom_in_a_file_of_shelx_that_ase_would_pass_over_is_refused(atom, tmp_path):
+    path = tmp_path / "titanium_oxide.res"
+    path.write_text(CELL + "LATT -1\n" + RUTILE.format(1, 1).replace("HKLF 4", atom))
+    assert read(path)[""] == f"SHELX: {atom}: an atom needs three plain numbers and 1"
+
+
 @pytest.mark.parametrize("occupancy", ["1", "1.0", "11.0", "11.00000 0.05"])
 def test_a_file_of_shelx_that_lists_every_atom_is_read(occupancy, tmp_path):
     """1.0 is written by AIRSS, pymatgen and ASE; 11 is SHELX's 1 that is not refined."""

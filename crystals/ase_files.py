@@ -29,6 +29,7 @@ from crystals.sources.reading import PARSER_ERRORS, Read, Unreadable, from_atoms
 PIECE = 1_000_000  # characters of an extended XYZ file that are in memory at a time
 MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
 # What ASE takes for an atom in SHELX: label, number in SFAC, three coordinates, and an occupancy that it passes over.
+SHELX_INSTRUCTIONS = {"FVAR", "HKLF", "PLAN", "REM", "SIZE", "TEMP", "UNIT", "WGHT", "ZERR"}  # that numbers follow
 SHELX_ATOM = re.compile(r"(\w+)\s+[0-9]+(?:\s+[0-9\-.]+){3}\s+([0-9\-.]\S*)")
 
 # What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.
@@ -146,6 +147,8 @@ def _check_shelx(path: Path) -> None:
     elements: list[str] = []
     for line in itertools.dropwhile(lambda line: line.split()[:1] != ["SFAC"], lines):
         words, atom = line.split(), SHELX_ATOM.search(line)
+        if words and words[0].upper() in SHELX_INSTRUCTIONS:
+            continue
         elements = words[1:] if words[:1] == ["SFAC"] else elements
         if atom is None:
             if _names_an_atom(words, elements):

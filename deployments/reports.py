@@ -18,6 +18,7 @@ import ipaddress
 import logging
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -96,7 +97,11 @@ def own_names(host: str) -> frozenset[str] | None:
     """
     if not _is_loopback(host):
         return None
-    shown_as = urlsplit(os.environ.get(REPORTS_URL, "")).hostname
+    address = os.environ.get(REPORTS_URL, "")
+    try:
+        shown_as = urlsplit(address if "//" in address else f"//{address}").hostname
+    except ValueError as error:
+        sys.exit(f"{REPORTS_URL}: {error}")
     return frozenset({*LOOPBACK, host.lower(), *([shown_as] if shown_as else [])})
 
 

@@ -7,6 +7,7 @@ task run of its own, so that it can be seen, and what is in the store is not mad
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Semaphore
+from typing import TypeVar
 
 from prefect import task
 
@@ -14,7 +15,7 @@ from crystals.config import GraphConfig
 from flows.config import RetrainConfig
 from flows.start import start_folder
 from storage.artefact import Artefact
-from tasks.caching import RunContext
+from tasks.caching import RunContext, artefact_of
 from tasks.download import download
 from tasks.ensemble import ensemble, train_members
 from tasks.evaluate import evaluate
@@ -23,6 +24,8 @@ from tasks.initial import copy_of
 from tasks.resolve_source import resolve_source
 from tasks.train import train_model
 from tasks.validate import validate
+
+AnyConfig = TypeVar("AnyConfig", bound=RetrainConfig)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,16 @@ def model(
 ) -> Outcome:
     """One of several models: trained and evaluated, as a task run with a name."""
     return _on_graphs(config, graphs, materials, context)
+
+
+def with_weights_of_now(config: AnyConfig, context: RunContext) -> AnyConfig:
+    """`config` with the weights that its start_from names now, whatever is promoted while its trainings run."""
+    start = start_of(config, context)
+    if start is None:
+        return config
+    artefact = artefact_of(start)
+    folder = context.artefacts.local_folder(artefact.step, artefact.key)
+    return config.model_copy(update={"start_from": str(folder)})
 
 
 def start_of(config: RetrainConfig, context: RunContext) -> Artefact | None:

@@ -9,7 +9,7 @@ from flows.best_settings import best_settings, common_settings
 from flows.best_trials import choose
 from flows.config import validated
 from flows.options import named, training_flow
-from flows.outcome import context_of, materials_of, outcome_of
+from flows.outcome import context_of, materials_of, outcome_of, with_weights_of_now
 from flows.parameters import parameters_of
 from flows.search_space import checked
 from flows.stages import STEPS, rows_of, search
@@ -33,6 +33,7 @@ def sweep(**settings: Any) -> Artefact:
     observer().expect(STEPS)
     context = context_of(config)
     materials = materials_of(config, context)
+    config = with_weights_of_now(config, context)
     searched = search(config, materials, context)
     chosen = choose(config, searched)
     outcome = outcome_of(chosen.config, materials, context)

@@ -19,6 +19,8 @@ from storage.registry import WEIGHTS, weights_of
 
 log = logging.getLogger(__name__)
 
+CENTRES = "basis.centres"  # of the Gaussians
+
 
 def save_model(weights: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
     """Write model.safetensors (the `state_dict`) and model.json (the card) into `folder`."""
@@ -47,6 +49,7 @@ def load_model(folder: Path, device: torch.device, *, trust_code: bool = False) 
 
 def _loaded(folder: Path, weights: str, config: ModelConfig, *, trust_code: bool) -> nn.Module:
     model = build_model(config, trust_code=trust_code)
+    centres = model.state_dict().get(CENTRES, torch.empty(0)).clone()
     try:
         model.load_state_dict(load_file(folder / weights))
     except FileNotFoundError:
@@ -58,6 +61,11 @@ def _loaded(folder: Path, weights: str, config: ModelConfig, *, trust_code: bool
     damaged = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if damaged:
         raise InputError(f"{folder / weights}: {damaged[0]} has numbers that are not finite")
+    if not torch.allclose(model.state_dict().get(CENTRES, centres), centres, atol=1e-4):
+        raise InputError(
+            f"{folder}: was trained by a version that put the Gaussians elsewhere, because model.gaussian_step "
+            f"{config.gaussian_step:g} does not divide gaussian_stop {config.gaussian_stop:g}; train it again"
+        )
     return model
 
 

@@ -1,5 +1,6 @@
 """What a user may choose about the model and its training. Imports no torch: forms and `--help` read it."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -141,6 +142,12 @@ class ModelConfig(BaseModel):
         "mean-variance: also the standard deviation of its error; hurdle: is it above 0, and how large then (band gaps "
         "of metals are 0).",
     )
+
+    @property
+    def step_divides(self) -> bool:
+        """Whether the last Gaussian lies at `gaussian_stop`, but for rounding."""
+        steps = self.gaussian_stop / self.gaussian_step
+        return math.isclose(steps, round(steps), rel_tol=1e-6)
 
     @model_validator(mode="after")
     def _atoms_have_features(self) -> Self:

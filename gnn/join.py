@@ -9,6 +9,7 @@ the others join it. The pod with index 0 is where they meet, and the job's name 
 """
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -59,8 +60,8 @@ def _spec(store: Path, wait: float) -> Path:
     """The spec that the first machine's launcher wrote, once it is there."""
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
-        found = list(store.glob(f"work/*/scratch/{spec_name()}"))
-        if found:
+        with contextlib.suppress(FileNotFoundError, ValueError):  # none is there yet, or one was just removed
+            found = store.glob(f"work/*/scratch/{spec_name()}")
             return max(found, key=lambda path: path.stat().st_mtime)  # a killed training leaves its own
         time.sleep(1)
     sys.exit(f"{store}: no training {os.environ.get('PET_RDZV_ID', '')} began within {wait:g} s")

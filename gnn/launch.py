@@ -51,11 +51,10 @@ def launch(spec: Spec, module: str, processes: int) -> Facts:
             name = signal.Signals(-first.exitcode).name
             raise WorldError(f"ranks were killed by {name} (memory?) more than {RESTARTS} times") from None
         raise
-    finally:
-        path.unlink(missing_ok=True)
     if failure.exists():
         found = Failure.model_validate_json(failure.read_text())
         raise KINDS[found.kind](found.message)
+    path.unlink()  # no further machine joins it
     return dict(json.loads(facts.read_text())) if facts.exists() else {}
 
 
@@ -70,7 +69,7 @@ def run_ranks(path: Path, module: str, processes: int) -> None:
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]  # gnn.fused said what this process has
     alone = [] if RENDEZVOUS in os.environ else ["--standalone"]
     numbers = ["--nproc-per-node", str(processes), "--max-restarts", str(RESTARTS), "--monitor-interval", "0.2"]
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a rank that fails says why itself
     run(parse_args([*alone, *numbers, "-m", module, str(path)]))
 
 

@@ -60,7 +60,7 @@ def _decided(tables: Iterable[pa.Table], config: SplitConfig) -> tuple[Codes, st
     unused = int((codes == UNUSED_CODE).sum())
     if unused:
         rows = f"{unused:,} of {len(codes):,} rows"
-        log.warning("%s are in no split, and not used: %s says %s", rows, column, _examples(said))
+        log.info("%s are in no split, and not used: %s says %s", rows, column, _examples(said))
     return codes, split_by, hint
 
 

@@ -79,7 +79,7 @@ def build(spec: TrainSpec) -> Facts:
         facts = train(spec)
     except (InputError, WorldError) as error:
         launch.give_up(spec, error)
-        sys.exit()
+        sys.exit(1)  # it may be this rank's alone: the others would wait for it
     if not distributed.writes():
         sys.exit()
     return facts

@@ -121,6 +121,8 @@ def champion_model(wanted: str, store: Store) -> str | None:
     `champion` where there are several, or none.
     """
     known = [each for each in lineages(store) if each.champion]
+    if wanted == CHAMPION:
+        known = [each for each in known if not _is_succeeded(each.name, [other.name for other in known])]
     champions = [each.champion for each in known if wanted in {each.name, CHAMPION} and each.champion]
     if len(champions) == 1:
         return champions[0].model
@@ -132,6 +134,11 @@ def champion_model(wanted: str, store: Store) -> str | None:
         names = ", ".join(each.name for each in known)
         raise InputError(f"say whose champion; {store.address} has {names}")
     return None
+
+
+def _is_succeeded(name: str, names: list[str]) -> bool:
+    """Is there a classification of this name with its threshold, which such names did not have at first?"""
+    return name.endswith("-classification") and any(other.startswith(f"{name}-") for other in names)
 
 
 def is_release_checkpoint(path: Path) -> bool:

@@ -8,19 +8,21 @@ UNIT_OF_ENDING = {
     "_ev_natom": "eV/cation",
     "_w_per_mk": "W/(m K)",
     "_per_cm": "cm⁻¹",
-    "_per_k": "1/K",
     "_gpa": "GPa",
     "_mev": "meV",
     "_ev": "eV",
 }
 # These endings say a unit only of a name that has one of these words: `bulk_k` is no temperature.
+ENERGIES = ("energy", "enthalpy", "hull", "ehull", "eform", "hform", "formation", "cohesive", "e")
+TEMPERATURES = ("temperature", "temp", "t", "tc", "tm", "theta", "debye", "curie", "neel", "melt", "melting", "boiling")
 UNIT_OF_WORD = {
     "_per_atom": {
-        **dict.fromkeys(("energy", "enthalpy", "hull", "e"), "eV/atom"),
+        **dict.fromkeys(ENERGIES, "eV/atom"),
         "volume": "Å³/atom",
         **dict.fromkeys(("magnetization", "magmom"), "μB/atom"),
     },
-    "_k": dict.fromkeys(("temperature", "temp", "tc", "debye", "curie", "neel", "melting", "boiling"), "K"),
+    "_per_k": {"expansion": "1/K"},
+    "_k": dict.fromkeys((*TEMPERATURES, "transition"), "K"),
 }
 UNIT_OF_NAME = {
     "band_gap": "eV",

@@ -125,9 +125,10 @@ def step(
 
     The function is called only when the store does not have the artefact yet. Raise `version` when the same arguments
     come to give other bytes. `extra_key(arguments)` returns what the artefact depends on besides the contents of its
-    inputs and its configuration (a name, a setting); it becomes part of the key. `on_complete(artefact, arguments,
-    found)` is called at the end; `found` is whether the store had it. `dispatch(recipe, arguments)` has the artefact
-    built by a worker of another pool, into the same store; it is used where `RunContext.dispatch` is set.
+    inputs and its configuration (a name, a setting); unless it is empty, it becomes part of the key.
+    `on_complete(artefact, arguments, found)` is called at the end; `found` is whether the store had it.
+    `dispatch(recipe, arguments)` has the artefact built by a worker of another pool, into the same store; it is used
+    where `RunContext.dispatch` is set.
 
     Where whoever watches the epochs (`tasks.epochs`) ended the training, the state is *Pruned*, without an artefact.
     """
@@ -141,7 +142,7 @@ def step(
             bound.apply_defaults()
             context = next(v for v in bound.arguments.values() if isinstance(v, RunContext))
             given = {n: v for n, v in bound.arguments.items() if not _is_left_out(signature.parameters[n], v)}
-            extra = {} if extra_key is None else {"extra_key": extra_key(bound.arguments)}
+            extra = {"extra_key": key} if extra_key and (key := extra_key(bound.arguments)) else {}
             recipe = recipe_of(name, version, {**given, **extra})
             try:
                 with _observed(name):

@@ -1,6 +1,7 @@
 """The URL of a database: parsed, searched for a password, and shown without one. Imports neither Prefect nor Optuna."""
 
 import re
+from urllib.parse import unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -8,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from storage.errors import InputError
 
 HIDDEN = "***"
-SECRET_KEY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+SECRET_KEY = re.compile("passw|passphrase|pwd|secret|token", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"(password|pwd)\s*=", re.IGNORECASE)  # as in the query's odbc_connect=UID=ann;PWD=…
 
 
@@ -27,20 +28,24 @@ def secrets_in(url: str) -> list[str]:
     for key, value in parsed.query.items():
         values = [value] if isinstance(value, str) else value
         found += [text for text in values if SECRET_KEY.search(key) or SECRET_VALUE.search(text)]
-    return found or _misplaced(parsed, url)
+    return [*_misplaced(parsed, url), *found]
 
 
 def _misplaced(parsed: URL, url: str) -> list[str]:
-    """What follows the user in a URL that was parsed as if it had none: `://ann/x:secret@host` is host and path."""
-    before, at, _ = url.partition("://")[2].rpartition("@")
-    is_file = parsed.get_backend_name() == "sqlite"
-    return [before.partition(":")[2]] if at and ":" in before and not is_file else []
+    """What follows the user in a URL that was parsed otherwise: in `://ann/x:secret@host` as host and path, in
+    `://ann:secret@more@host` up to the first @.
+    """
+    before, at, _ = url.partition("?")[0].partition("://")[2].rpartition("@")
+    secret = before.partition(":")[2]
+    if not at or not secret or unquote(secret) == parsed.password or parsed.get_backend_name() == "sqlite":
+        return []
+    return [secret, *secret.split("@")]
 
 
 def masked(url: str) -> str:
     """The URL with *** in the place of its password, and of all values in its query."""
     parsed = parse_url(url)
-    if parsed.password is None and _misplaced(parsed, url):
+    if _misplaced(parsed, url):
         return f"{parsed.drivername}://{HIDDEN}"
     shown = parsed.set(query={}).render_as_string(hide_password=True)
     return shown + ("?" + "&".join(f"{key}={HIDDEN}" for key in sorted(parsed.query)) if parsed.query else "")

@@ -49,10 +49,15 @@ def _side_by_side(steps: list[Any], calls: list[dict[str, Any]]) -> list[Artefac
         return [future.result() for future in futures]
 
 
-@step(version=1)
+def revision_of_hurdles(arguments: dict[str, Any]) -> dict[str, int]:
+    """The floor of their spread has changed: they are made anew, all others keep their keys."""
+    return {"floor": 2} if arguments["model"].head == "hurdle" else {}
+
+
+@step(version=1, extra_key=revision_of_hurdles)
 def ensemble(
     members: Artefacts,
-    model: ModelConfig,  # noqa: ARG001  for the steps that read what was trained, and how
+    model: ModelConfig,  # noqa: ARG001  for the key, and for the steps that read what was trained, and how
     train: TrainConfig,
     split: SplitConfig,  # noqa: ARG001  the same
     context: RunContext,

@@ -60,7 +60,10 @@ class SharedStudy:
             if known is None:
                 self._study.set_user_attr(SEARCH, plan.search)
         if known not in {None, plan.search}:
-            raise InputError(f"name {name}: is a study of other materials, or searches otherwise; give another name")
+            raise InputError(
+                f"name {name}: is a study of other materials, searches otherwise, or starts from other weights; give "
+                "another name"
+            )
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Step 4: from graphs to a model and its predictions."""
 
+from typing import Any
+
 from crystals.config import GraphConfig
 from gnn.config import ModelConfig, SplitConfig, TrainConfig
 from storage.artefact import Artefact
@@ -9,7 +11,15 @@ from tasks.gpu_pool import dispatch_training
 from tasks.programs import Program
 
 
-@step(version=6, dispatch=dispatch_training)
+def revisions(arguments: dict[str, Any]) -> dict[str, int]:
+    """Of what has changed for some settings alone: those trainings are made anew, all others keep their keys."""
+    model, train, start = (arguments[name] for name in ("model", "train", "start"))
+    found = {} if model.step_divides else {"gaussians": 2}
+    taken_over = start is not None and (train.readout == "kept" or train.body_rate == 0)
+    return found | ({"start": 2} if taken_over else {})
+
+
+@step(version=6, extra_key=revisions, dispatch=dispatch_training)
 def train_model(
     graphs: Artefact,
     model: ModelConfig,

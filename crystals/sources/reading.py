@@ -123,7 +123,7 @@ def _check_occupancy(occupancy: Any) -> None:
     sites = occupancy if isinstance(occupancy, Mapping) else {}
     for kind, shares in sites.items():
         if isinstance(shares, Mapping) and any(share != 1 for share in shares.values()):
-            text = ", ".join(f"{symbol}:{share:g}" for symbol, share in shares.items())
+            text = ", ".join(f"{symbol}:{share}" for symbol, share in shares.items())
             raise Unreadable("ordered", f"sites of kind {kind} are occupied by {text}")
 
 

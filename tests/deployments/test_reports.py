@@ -338,8 +338,9 @@ def test_a_server_that_others_reach_answers_to_any_name(made, start):
     assert {host: answered(at, host) for host in OTHER_NAMES} == dict.fromkeys(OTHER_NAMES, 200)
 
 
-def test_behind_a_proxy_it_answers_to_the_name_that_is_its_address(made, start, monkeypatch):
-    monkeypatch.setenv("CGCNN_REPORTS_URL", "https://Models.example.org/reports")
+@pytest.mark.parametrize("address", ["https://Models.example.org/reports", "models.example.org/reports"])
+def test_behind_a_proxy_it_answers_to_the_name_that_is_its_address(made, start, monkeypatch, address):
+    monkeypatch.setenv("CGCNN_REPORTS_URL", address)
     at = start(str(made[0].root))
     names = ["models.example.org", "models.example.org:443", f"localhost:{at}", "rebound.example.com"]
     assert [answered(at, name) for name in names] == [200, 200, 200, 400]

@@ -62,8 +62,8 @@ def test_order_of_atoms_does_not_matter(model, graphs):
     torch.testing.assert_close(model(other), model(batch))
 
 
-def test_saved_is_loaded(config, model, graphs, tmp_path):
-    card = ModelCard(
+def card_of(config: ModelConfig) -> ModelCard:
+    return ModelCard(
         model=config,
         graph_config={},
         target="t",
@@ -74,6 +74,10 @@ def test_saved_is_loaded(config, model, graphs, tmp_path):
         deviation=2.0,
         elements=[1],
     )
+
+
+def test_saved_is_loaded(config, model, graphs, tmp_path):
+    card = card_of(config)
     save_model(model.state_dict(), card, tmp_path)
     again, read = load_model(tmp_path, CPU)
     batch = graphs.batch(torch.arange(4), CPU)
@@ -150,3 +154,15 @@ def test_an_external_model_weighs_no_atoms_and_takes_a_batch_that_counts_for_not
     reduced.multiplicity[0] = 2
     with pytest.raises(InputError, match="an external model does not weigh atoms"):
         model(reduced)
+
+
+def test_a_model_whose_gaussians_lie_elsewhere_is_refused(tmp_path):
+    """Those of a version in which a CPU and a GPU took other ones where the step does not divide the range."""
+    config = ModelConfig(gaussian_step=0.3, **SMALL)
+    model = build_model(config)
+    save_model(model.state_dict(), card_of(config), tmp_path)
+    load_model(tmp_path, CPU)
+    model.basis.centres = torch.linspace(0, 8, 28)
+    save_model(model.state_dict(), card_of(config), tmp_path)
+    with pytest.raises(InputError, match=r"gaussian_step 0\.3 does not divide gaussian_stop 8; train it again"):
+        load_model(tmp_path, CPU)

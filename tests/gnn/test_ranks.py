@@ -139,6 +139,27 @@ def test_a_machine_joins_the_newest_training(tmp_path, monkeypatch):
     assert _spec(tmp_path, 1).read_text() == "3"
 
 
+FAILING = """
+import os
+
+if os.environ.get("LOCAL_RANK") == "1":
+    from gnn import graph_files
+    from storage.errors import InputError
+
+    def fail(*_, **__):
+        raise InputError("there is no room here")
+
+    graph_files.open_graphs = fail
+"""
+
+
+def test_a_rank_that_alone_cannot_go_on_ends_those_that_wait_for_it(spec, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(InputError, match="there is no room here"):
+        train.build(on(spec(), 2))
+
+
 def test_two_machines_train_as_one(spec, tmp_path):
     """Two launchers on loopback, each with one rank, as they would stand on two machines with a common folder."""
     alone, made = spec("alone"), spec("work/train-model-1")

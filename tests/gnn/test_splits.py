@@ -71,6 +71,7 @@ def test_published_validation_rows_are_reported_where_test_rows_are_held_back():
 
 
 def test_folds_and_rows_outside_of_a_split(caplog):
+    caplog.set_level("INFO")
     folds = [str(n % 5) for n in range(len(MANY))]
     splits, _ = assign(table(MANY, some_fold=folds), SplitConfig(fold=3))
     assert [s == "test" for s in splits] == [f == "3" for f in folds]

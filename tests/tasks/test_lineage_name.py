@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gnn.config import ModelConfig, TrainConfig
 from storage.artefact import Artefact, digest_of
 from storage.champions import Decision, decide, lineage, now
 from storage.errors import InputError
@@ -11,6 +12,7 @@ from storage.registry import champion_model
 from storage.store import Store
 from tasks.compare import lineage_name, model_of
 from tasks.promote import card_key
+from tasks.train import revisions
 
 
 def artefact(step: str, facts: dict[str, Any], **parameters: Any) -> Artefact:
@@ -62,3 +64,32 @@ def test_another_threshold_has_another_champion(tmp_path):
     with pytest.raises(InputError, match=r"say whose champion; .* has mp-band_gap-classification-0, "):
         champion_model("champion", store)
     assert champion_model("mp-band_gap-classification-2", store) == model_of(trained("classification", 2.0))
+
+
+def test_a_classification_from_before_names_had_thresholds_makes_the_champion_not_ambiguous(tmp_path):
+    store = Store(root=tmp_path)
+    made = trained("classification", 0.0)
+    for name in ("mp-band_gap-classification", lineage_name(DOWNLOADED, made)):
+        model = f"train-model/{digest_of(name)}"
+        decide(
+            store,
+            name,
+            Decision(at=now(), kind="retrain", run="x", model=model, champion=None, promoted=True, reason="a test"),
+        )
+    assert champion_model("champion", store) == model
+    assert champion_model("mp-band_gap-classification", store) != model
+
+
+def revised(**settings: Any) -> dict[str, int]:
+    start = settings.pop("start", None)
+    model = ModelConfig.model_validate({k: v for k, v in settings.items() if k in ModelConfig.model_fields})
+    train = TrainConfig.model_validate({k: v for k, v in settings.items() if k in TrainConfig.model_fields})
+    return revisions({"model": model, "train": train, "start": start})
+
+
+def test_only_trainings_that_a_change_reached_have_other_keys():
+    weights = artefact("initial-weights", {})
+    assert revised() == revised(gaussian_step=0.2580645) == revised(start=weights) == {}
+    assert revised(readout="kept") == {}
+    assert revised(gaussian_step=0.3) == {"gaussians": 2}
+    assert revised(start=weights, readout="kept") == revised(start=weights, body_rate=0) == {"start": 2}

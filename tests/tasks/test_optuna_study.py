@@ -144,6 +144,8 @@ def test_a_sweep_that_goes_on_draws_the_points_that_an_undisturbed_one_draws(sam
         ("postgresql://ann:secret@host:5432/sweeps", "postgresql://ann:***@host:5432/sweeps"),
         ("postgresql://host/sweeps?user=ann&password=secret", "postgresql://host/sweeps?password=***&user=***"),
         ("postgresql://ann/x:secret@host/sweeps", "postgresql://***"),
+        ("postgresql://ann:hunter@secret@host/sweeps", "postgresql://***"),
+        ("postgresql://ann:p%40secret@host/sweeps", "postgresql://ann:***@host/sweeps"),
         ("sqlite:////data/a:b@c.db", "sqlite:////data/a:b@c.db"),
     ],
 )

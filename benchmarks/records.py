@@ -66,6 +66,8 @@ AFLOW = "aflow_elastic.parquet"
 LOG = ("--set", "model.head=log")
 COGN = ("--config", "cogn")
 LARGEST = ("--set", "model.pooling=max")
+BY_THERMAL = ("--set", "split.column=split_thermal")
+FINE_TUNED = (*COGN, "--set", "train.epochs=100", "--set", "train.learning_rate=0.001")
 DRAWN = ("--set", "split.published=false", "--set", "split.folds=5")
 # With one thread each (OMP_NUM_THREADS=1) two of these at once are what two cores do in that time.
 SMALL_STEPS = ("--set", "train.batch_size=64", "--set", "train.ema=0.999")
@@ -92,8 +94,20 @@ RECORDS = {
     "aflow-bulk": Record("retrain", AFLOW, "bulk_modulus_gpa"),
     "aflow-debye": Record("retrain", AFLOW, "debye_temperature_k", LOG),
     "aflow-shear": Record("retrain", AFLOW, "shear_modulus_gpa", LOG),
-    "aflow-conductivity": Record(
-        "retrain", AFLOW, "thermal_conductivity_w_per_mk", ("--set", "split.column=split_thermal", *LOG)
+    "aflow-conductivity": Record("retrain", AFLOW, "thermal_conductivity_w_per_mk", (*BY_THERMAL, *LOG)),
+    **{
+        f"aflow-{name}-pretrained": Record("retrain", AFLOW, *rest, start="mp2018-energy-cpu-longer")
+        for name, rest in {
+            "bulk": ("bulk_modulus_gpa", FINE_TUNED),
+            "debye": ("debye_temperature_k", (*FINE_TUNED, *LOG)),
+            "shear": ("shear_modulus_gpa", (*FINE_TUNED, *LOG)),
+        }.items()
+    },
+    "aflow-conductivity-cogn": Record(
+        "retrain",
+        AFLOW,
+        "thermal_conductivity_w_per_mk",
+        (*COGN, "--set", "train.epochs=100", *BY_THERMAL, *LOG),
     ),
     "nomad-energy": Record("retrain", *NOMAD_ENERGY),
     "nomad-energy-cogn": Record("retrain", *NOMAD_ENERGY, COGN),

@@ -28,8 +28,8 @@ from crystals.sources.reading import PARSER_ERRORS, Read, Unreadable, from_atoms
 
 PIECE = 1_000_000  # characters of an extended XYZ file that are in memory at a time
 MOST_COLUMNS = 1000  # of a line of an atom in extended XYZ
-# What ASE takes for an atom in SHELX: label, number in SFAC, three coordinates, and an occupancy that it passes over.
 SHELX_INSTRUCTIONS = {"FVAR", "HKLF", "PLAN", "REM", "SIZE", "TEMP", "UNIT", "WGHT", "ZERR"}  # that numbers follow
+# What ASE takes for an atom in SHELX: label, number in SFAC, three coordinates, and an occupancy that it passes over.
 SHELX_ATOM = re.compile(r"(\w+)\s+[0-9]+(?:\s+[0-9\-.]+){3}\s+([0-9\-.]\S*)")
 
 # What ASE's parsers raise on a file that is not of their format, besides what pymatgen's do.

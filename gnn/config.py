@@ -89,6 +89,11 @@ class SplitConfig(BaseModel):
         return self
 
 
+def divides(step: float, length: float) -> bool:
+    """Whether `length` is a whole number of steps; one that is rounded, as 0.2580645 for 8 / 31, divides it."""
+    return math.isclose(length / step, round(length / step), rel_tol=1e-6)
+
+
 class ModelConfig(BaseModel):
     """The network. Sizes are named as in Xie & Grossman's code."""
 
@@ -145,9 +150,8 @@ class ModelConfig(BaseModel):
 
     @property
     def step_divides(self) -> bool:
-        """Whether the last Gaussian lies at `gaussian_stop`, but for rounding."""
-        steps = self.gaussian_stop / self.gaussian_step
-        return math.isclose(steps, round(steps), rel_tol=1e-6)
+        """Whether the last Gaussian lies at `gaussian_stop`."""
+        return divides(self.gaussian_step, self.gaussian_stop)
 
     @model_validator(mode="after")
     def _atoms_have_features(self) -> Self:

@@ -3,7 +3,6 @@
 Xie & Grossman, PRL 120, 145301 (2018). N atoms, E edges, B crystals, F features of an atom, K Gaussians.
 """
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnn.batches import Batch
+from gnn.config import divides
 from gnn.distributed import total_with_gradient
 from gnn.elements import HIGHEST, element_properties
 from gnn.fused import TruncatedGaussians, gated_sum, truncated_gaussians
@@ -33,8 +33,7 @@ class GaussianBasis(nn.Module):
     def __init__(self, start: float, stop: float, step: float, sigma: float | None = None) -> None:
         super().__init__()
         steps = round((stop - start) / step)
-        last = start + steps * step
-        last = stop if math.isclose(last, stop, rel_tol=1e-6) else last  # a rounded step, as 0.2580645 for 8 / 31
+        last = stop if divides(step, stop - start) else start + steps * step
         # linspace: with arange, rounding decides whether there is one centre more.
         self.register_buffer("centres", torch.linspace(start, last, steps + 1))
         self.step, self.sigma = step, sigma or step

@@ -152,8 +152,6 @@ def read_card(folder: Path) -> ModelCard:
 
 
 READOUT = ("n_h", "h_fea_len", "head", "pooling")  # of what makes a number of the atoms' features
-
-
 NEIGHBOURS = ("cutoff", "max_neighbors")  # of the configuration of graphs: who is whose neighbour
 
 

@@ -12,9 +12,9 @@ UNIT_OF_ENDING = {
     "_mev": "meV",
     "_ev": "eV",
 }
-# These endings say a unit only of a name that has one of these words: `bulk_k` is no temperature.
 ENERGIES = ("energy", "enthalpy", "hull", "ehull", "eform", "hform", "formation", "cohesive", "e")
 TEMPERATURES = ("temperature", "temp", "t", "tc", "tm", "theta", "debye", "curie", "neel", "melt", "melting", "boiling")
+# These endings say a unit only of a name that has one of these words: `bulk_k` is no temperature.
 UNIT_OF_WORD = {
     "_per_atom": {
         **dict.fromkeys(ENERGIES, "eV/atom"),
